@@ -1,0 +1,1 @@
+"""Concord's server: doors above, rules in the middle, PostgreSQL below (docs/architecture.md)."""

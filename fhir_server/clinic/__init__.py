@@ -1,0 +1,1 @@
+"""Case and billing rules, pure."""

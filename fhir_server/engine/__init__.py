@@ -1,0 +1,1 @@
+"""Messages: inbox, steps, outbox."""

@@ -1,0 +1,1 @@
+"""URL to tree to SELECT, and resource to index entries; nothing here executes."""

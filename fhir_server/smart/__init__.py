@@ -1,0 +1,1 @@
+"""Tokens and scopes become a Grant, and a Grant becomes a search tree."""

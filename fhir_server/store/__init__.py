@@ -1,0 +1,1 @@
+"""All SQL execution: schema, transactions, rows, jobs, audit."""
