@@ -17,7 +17,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "CONCORD_"
 MASK = "**********"
-_PASSWORDS = (re.compile(r"(?<=://)([^:@/\s]*:)[^@/\s]+(?=@)"), re.compile(r"(\bpassword\s*=\s*)('(?:\\.|[^'])*'|\S+)"))
+_PASSWORDS = (
+    re.compile(r"(?<=://)([^:@/\s]*:)\S*(?=@)"),
+    re.compile(r"(\w*password\s*=\s*)('(?:\\.|[^'])*'|\S+)"),
+)
 
 
 class SettingsError(ValueError):
@@ -137,9 +140,10 @@ class Settings(BaseSettings):
         return self._checked({name: getattr(self, name) for name in self.model_fields_set} | changes)
 
     def environ(self) -> dict[str, str]:
-        """Return the variables that give a child process these same settings, but for the owner's database URL."""
+        """Return the environment of a child process: these same settings, but for the owner's database URL."""
+        rest = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         names = [name for name in type(self).model_fields if name != "migrate_database_url"]
-        return {variable(name): _text(getattr(self, name)) for name in names if getattr(self, name) is not None}
+        return rest | {variable(name): _text(getattr(self, name)) for name in names if getattr(self, name) is not None}
 
     def masked(self) -> dict[str, str]:
         """Return every setting by name as text fit to show: without keys and passwords."""

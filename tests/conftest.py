@@ -1,0 +1,18 @@
+"""What every test shares: a test whose system component is missing is skipped, or fails in CI."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.needs import hold
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known."""
+    config.addinivalue_line("markers", "needs(component, ...): system components without which the test cannot run")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Decide before fixtures are built, so that a missing server is not first started."""
+    hold(item)
