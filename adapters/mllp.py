@@ -1,0 +1,292 @@
+"""MLLP over TCP: a listener that answers the messages of each connection in order, and a sender that awaits its answer.
+
+https://www.hl7.org/documentcenter/public/wg/inm/mllp_transport_specification.PDF
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adapters.contract import FaultHandler, Handler, Peer
+from adapters.frames import Event, Frame, Framer, Junk, State, TooLarge, wrap
+
+log = logging.getLogger(__name__)
+CHUNK = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one listener allows; times in seconds, sizes in bytes."""
+
+    connections: int = 1024
+    frame: int = 64 * 1024 * 1024
+    idle: float = 3600.0  # between the end of one frame and the VT of the next
+    read: float = 120.0  # from the VT of a frame to its FS
+    write: float = 30.0  # for an answer to leave
+    grace: float = 10.0  # for answers under way when the listener stops
+
+
+class Listener:
+    """Takes connections until it is stopped. Make one with `start`."""
+
+    def __init__(self, handler: Handler, limits: Limits, faults: FaultHandler | None) -> None:
+        self.limits = limits
+        self.refused = 0
+        self._handler = handler
+        self._faults = faults
+        self._server: asyncio.Server
+        self._connections: dict[asyncio.Task[None], _Connection] = {}
+
+    @classmethod
+    async def start(
+        cls,
+        handler: Handler,
+        *,
+        sock: socket.socket | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        limits: Limits | None = None,
+        faults: FaultHandler | None = None,
+    ) -> Listener:
+        """Listen on `sock`, or on host and port (0: any free one). Raises OSError when that cannot be had."""
+        self = cls(handler, limits or Limits(), faults)
+        if sock is None:
+            self._server = await asyncio.start_server(self._connected, host, port, limit=CHUNK)
+        else:
+            self._server = await asyncio.start_server(self._connected, sock=sock, limit=CHUNK)
+        return self
+
+    @property
+    def port(self) -> int:
+        """The port that was given or chosen."""
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    async def stop(self) -> None:
+        """Take no more connections or messages, let answers under way go out for `limits.grace`, then close all."""
+        self._server.close()
+        for connection in self._connections.values():
+            connection.finish()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=self.limits.grace)
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A plain function, not a coroutine: the task is ours, so that its cancelling is ours to handle too.
+        if len(self._connections) >= self.limits.connections:
+            self.refused += 1
+            writer.transport.abort()
+            return
+        connection = _Connection(reader, writer, self.limits, self._handler, self._faults)
+        task = asyncio.get_running_loop().create_task(connection.run())
+        connection.task = task
+        self._connections[task] = connection
+        task.add_done_callback(self._connections.pop)
+
+
+class _Connection:
+    """One sender: reads, has each message handled, answers, in order."""
+
+    task: asyncio.Task[None]
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        limits: Limits,
+        handler: Handler,
+        faults: FaultHandler | None,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._limits = limits
+        self._handler = handler
+        self._faults = faults
+        self._framer = Framer(limits.frame)
+        self._peer = _peer(writer)
+        self._reading = False
+        self._finishing = asyncio.Event()
+
+    def finish(self) -> None:
+        """Close as soon as no answer is under way."""
+        self._finishing.set()
+        if self._reading:
+            self.task.cancel()
+
+    async def run(self) -> None:
+        """Serve until the sender, a deadline or the listener ends it. Raises nothing: an error ends this sender."""
+        try:
+            await self._serve()
+            await self._unfinished()
+        except OSError as error:
+            log.info("MLLP connection of %s lost: %s", self._peer, error)
+        except asyncio.CancelledError:
+            log.debug("MLLP connection of %s closed: stopping", self._peer)
+        except Exception as error:
+            # Its type alone: its text may quote a patient's message.
+            log.error("MLLP connection of %s closed: handling failed with %s", self._peer, type(error).__name__)
+        finally:
+            self._writer.close()
+
+    async def _serve(self) -> None:
+        _keepalive(self._writer)
+        self._writer.transport.set_write_buffer_limits(high=0)  # drained means sent, so that stopping cuts no answer
+        try:
+            await self._receive()
+        except TimeoutError:
+            log.info("MLLP connection of %s closed: too slow", self._peer)
+
+    async def _receive(self) -> None:
+        clock = asyncio.get_running_loop().time
+        since = clock()
+        while not self._finishing.is_set() and (chunk := await self._read(since)):
+            state = self._framer.state
+            events = self._framer.receive(chunk)
+            for event in events:
+                await self._answer(event)
+                if self._finishing.is_set():
+                    return
+            if events or state is not self._framer.state:
+                since = clock()
+
+    async def _unfinished(self) -> None:
+        for event in self._framer.finish():
+            await self._take(event)
+
+    async def _read(self, since: float) -> bytes:
+        """Return some bytes, or none at the end of the stream. Bytes that complete nothing do not move the deadline."""
+        patience = self._limits.idle if self._framer.state is State.BETWEEN else self._limits.read
+        self._reading = True
+        try:
+            async with asyncio.timeout_at(since + patience):
+                return await self._reader.read(CHUNK)
+        finally:
+            self._reading = False
+
+    async def _answer(self, event: Event) -> None:
+        answer = await self._take(event)
+        if answer is None:
+            return
+        self._writer.write(wrap(answer))
+        async with asyncio.timeout(self._limits.write):
+            await self._writer.drain()
+
+    async def _take(self, event: Event) -> bytes | None:
+        if isinstance(event, Frame):
+            return await self._handler(event.content, self._peer)
+        if self._faults is None:
+            return None
+        if isinstance(event, Junk):
+            return await self._faults(event.reason, event.data, event.size, self._peer)
+        return await self._faults("too-large", event.data, event.limit, self._peer)
+
+
+class NoAnswer(Exception):
+    """The message may or may not have been taken: the connection ended or the time ran out before its answer."""
+
+
+class Sender:
+    """One connection to a receiver, opened when needed and kept; one message at a time, each with its answer."""
+
+    def __init__(
+        self, host: str, port: int, *, connect: float = 10.0, answer: float = 30.0, limit: int = 1024 * 1024
+    ) -> None:
+        """`connect` and `answer` are seconds to wait; `limit` is the size in bytes of the largest answer taken."""
+        self._address = (host, port)
+        self._patience = (connect, answer)
+        self._limit = limit
+        self._turn = asyncio.Lock()
+        self._stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def send(self, message: bytes, belongs: Callable[[bytes], bool] | None = None) -> bytes:
+        """Send one message and return the content of its answer: the first for which `belongs`, where given, is true.
+
+        Raises NoAnswer when none comes (the next send opens a new connection, so a late answer is never taken for
+        another message's), OSError or TimeoutError when the receiver cannot be reached, ValueError as `wrap` does.
+        """
+        framed = wrap(message)
+        async with self._turn:
+            reader, writer = await self._open()
+            try:
+                return await self._exchange(framed, reader, writer, belongs)
+            except BaseException:
+                writer.transport.abort()  # a mute peer would never let the bytes out that a close waits for
+                await self._drop()
+                raise
+
+    async def close(self) -> None:
+        """Close the connection; a later send opens another."""
+        async with self._turn:
+            await self._drop()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._stream is not None and self._stream[0].at_eof():
+            await self._drop()
+        if self._stream is None:
+            async with asyncio.timeout(self._patience[0]):
+                self._stream = await asyncio.open_connection(*self._address, limit=CHUNK)
+            _keepalive(self._stream[1])
+        return self._stream
+
+    async def _exchange(
+        self,
+        framed: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        belongs: Callable[[bytes], bool] | None,
+    ) -> bytes:
+        try:
+            async with asyncio.timeout(self._patience[1]):
+                writer.write(framed)
+                await writer.drain()
+                return await self._await_frame(reader, belongs)
+        except TimeoutError as error:
+            raise NoAnswer(f"no answer within {self._patience[1]:g} s") from error
+        except OSError as error:
+            raise NoAnswer(f"connection lost: {error}") from error
+
+    async def _await_frame(self, reader: asyncio.StreamReader, belongs: Callable[[bytes], bool] | None) -> bytes:
+        framer = Framer(self._limit)
+        while chunk := await reader.read(CHUNK):
+            for event in framer.receive(chunk):
+                if isinstance(event, TooLarge):
+                    raise NoAnswer(f"the answer is longer than {event.limit} bytes")
+                if isinstance(event, Frame) and (belongs is None or belongs(event.content)):
+                    return event.content
+        raise NoAnswer("connection closed before the answer")
+
+    async def _drop(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        stream[1].close()
+        try:
+            await stream[1].wait_closed()
+        except OSError as error:
+            log.debug("connection to %s:%s was already lost: %s", *self._address, error)
+
+
+def _peer(writer: asyncio.StreamWriter) -> Peer:
+    name = writer.get_extra_info("peername")
+    return Peer(str(name[0]), int(name[1])) if isinstance(name, tuple) else Peer("local", 0)
+
+
+def _keepalive(writer: asyncio.StreamWriter) -> None:
+    """Have the operating system notice a peer that vanished, within about two minutes where it can be told to."""
+    sock = writer.get_extra_info("socket")
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
