@@ -71,6 +71,23 @@ class Narrative(msgspec.Struct, frozen=True):
     attributes: frozenset[str]
 
 
+def spelled(name: str, element: Element) -> list[tuple[str, str]]:
+    """Return each JSON name of an element with its FHIR type ("" for a content reference); a choice has several."""
+    if name.endswith("[x]"):
+        return [(name.removesuffix("[x]") + t[:1].upper() + t[1:], t) for t in element.types]
+    return [(name, element.types[0] if element.types else "")]
+
+
+def is_primitive(fhir_type: str) -> bool:
+    """Whether values of a FHIR type are plain JSON values."""
+    return fhir_type[:1].islower()
+
+
+def has_companion(name: str, fhir_type: str, element: Element) -> bool:
+    """Whether `_name` may stand beside it: not for ids, XML attributes and XHTML, which take no extensions."""
+    return is_primitive(fhir_type) and not element.attribute and name != "id" and fhir_type != "xhtml"
+
+
 def _read(name: str, kind: type[T]) -> T:
     return msgspec.json.decode((Path(__file__).parent / name).read_bytes(), type=kind)
 
