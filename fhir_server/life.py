@@ -1,0 +1,38 @@
+"""The child's side of supervision: stop when told, and when the supervisor is gone, however it went.
+
+The supervisor holds the writing end of a pipe and never writes; its end of file says that the supervisor is dead, also
+after kill -9. See supervisor.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+
+def watch(on_stop: Callable[[], None], pipe: int | None = None, grace: float = 15.0) -> None:
+    """Call `on_stop` in this event loop on SIGTERM, on SIGINT, and when `pipe` ends.
+
+    After the pipe's end the process has `grace` seconds, then it is ended without ceremony: nobody else is left to do
+    that. A thread reads the pipe, so that even an event loop that hangs cannot outlive the supervisor.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_stop)
+    if pipe is not None:
+        threading.Thread(target=_until_its_end, args=(loop, pipe, on_stop, grace), daemon=True, name="life").start()
+
+
+def _until_its_end(loop: asyncio.AbstractEventLoop, pipe: int, on_stop: Callable[[], None], grace: float) -> None:
+    while os.read(pipe, 1):
+        continue
+    try:
+        loop.call_soon_threadsafe(on_stop)
+    except RuntimeError:  # the loop is closed: this process is ending already
+        return
+    time.sleep(grace)
+    os._exit(1)
