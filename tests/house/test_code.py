@@ -1,0 +1,107 @@
+"""How code is written here: small, explained, without state of its own, nothing left for later."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from tests.house.tree import PACKAGES, functions, length, modules, short, under
+
+WRITTEN = (*PACKAGES, "tests", "tools")
+LATER = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX|NotImplemented" r"Error)\b")
+# Words with which a module would read the clock or the environment by itself.
+CLOCK = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today"), ("time", "time")}
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    sizes = {short(file): len(file.read_text(encoding="utf-8").splitlines()) for file, _ in modules(*WRITTEN)}
+    assert {name: size for name, size in sizes.items() if size > 400} == {}
+
+
+def test_no_function_is_longer_than_60_lines() -> None:
+    sizes = {f"{short(file)}: {f.name}": length(f) for file, tree in modules(*WRITTEN) for f in functions(tree)}
+    assert {name: size for name, size in sizes.items() if size > 60} == {}
+
+
+def test_nine_functions_in_ten_are_under_30_lines() -> None:
+    sizes = sorted(length(f) for _, tree in modules(*PACKAGES) for f in functions(tree))
+    assert sizes[len(sizes) * 9 // 10] < 30
+
+
+def test_nothing_is_left_for_later() -> None:
+    found = [short(file) for file in under(*WRITTEN, "docs", ".ci", "docker") if LATER.search(text(file))]
+    assert found == []
+
+
+def text(file: object) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")  # type: ignore[attr-defined]
+
+
+def test_every_module_starts_with_a_sentence() -> None:
+    for file, tree in modules(*WRITTEN):
+        if tree.body:
+            said = ast.get_docstring(tree)
+            assert said, short(file)
+            first = said.split("\n\n")[0]
+            assert re.search(r"([.:]|https?://\S+)$", first), f"{short(file)}: {first}"
+
+
+def test_every_module_postpones_its_annotations() -> None:
+    for file, tree in modules(*WRITTEN):
+        if any(not isinstance(node, ast.Expr) for node in tree.body):
+            heads = [n for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+            assert heads, short(file)
+
+
+def test_what_is_public_has_a_docstring() -> None:
+    bare = [
+        f"{short(file)}: {node.name}"
+        for file, tree in modules(*PACKAGES)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and ast.get_docstring(node) is None
+    ]
+    assert bare == []
+
+
+def test_no_function_changes_a_modules_state() -> None:
+    found = [short(f) for f, tree in modules(*PACKAGES) for n in ast.walk(tree) if isinstance(n, ast.Global)]
+    assert found == []
+
+
+def test_only_the_clock_reads_the_clock() -> None:
+    found = [
+        f"{short(file)}:{node.lineno}"
+        for file, tree in modules(*PACKAGES)
+        if short(file) != "fhir_server/clock.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in CLOCK
+    ]
+    assert found == []
+
+
+def test_no_circle_is_hidden_from_the_linter() -> None:
+    found = [short(file) for file in under(*PACKAGES, suffix=".py") if "TYPE_CHECKING" in text(file)]
+    assert found == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_test_asserts_something(package: str) -> None:
+    """A test without an assertion, a raises, or a helper that checks, cannot fail."""
+    for file, tree in modules("tests"):
+        if package in file.parts:
+            for function in functions(tree):
+                if function.name.startswith("test_"):
+                    assert any(checks(node) for node in ast.walk(function)), f"{short(file)}: {function.name}"
+
+
+def checks(node: ast.AST) -> bool:
+    """Return whether this node can fail a test on purpose."""
+    if isinstance(node, ast.Assert):
+        return True
+    name = node.func if isinstance(node, ast.Call) else None
+    called = name.attr if isinstance(name, ast.Attribute) else name.id if isinstance(name, ast.Name) else ""
+    return called.startswith(("raises", "assert", "check", "expect", "fail"))
