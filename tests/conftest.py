@@ -5,6 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.needs import hold
+from tests.postgres import (  # noqa: F401 - fixtures
+    admin_dsn,
+    database,
+    fresh_database,
+    fresh_name,
+    postgres,
+    server_dsn,
+    tenants,
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

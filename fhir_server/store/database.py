@@ -1,0 +1,211 @@
+"""The database as the rest of the program sees it: one statement in a tenant, or a transaction of several.
+
+The tenant is set in the same round trip as the statement it protects; unset, row-level security shows no rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import psycopg
+from psycopg import pq
+from psycopg.errors import error_from_result
+
+from fhir_server import errors
+from fhir_server.store.pool import Pool
+from fhir_server.store.schema import RID_BLOCK
+from fhir_server.store.wire import Rows, Statement, Wire, failed
+
+_SET_TENANT = "select set_config('app.tenant', %s, true)"
+_SET_TENANT_CUSTOM = (
+    "select set_config('app.tenant', %s, true), set_config('plan_cache_mode', 'force_custom_plan', true)"
+)
+
+# https://www.postgresql.org/docs/18/errcodes-appendix.html: the same request may succeed later.
+_PASSING: dict[str, str] = {
+    "40001": "another transaction changed the same rows",
+    "40P01": "two transactions waited for each other",
+    "55P03": "another transaction holds the same rows",
+    "57014": "the statement took too long",
+    "57P01": "the database is stopping",
+    "57P02": "the database was restarted",
+    "57P03": "the database is starting",
+    "25P03": "the transaction was idle for too long",
+    "53100": "the database's disk is full",
+    "53200": "the database is out of memory",
+    "53300": "the database has no connection free",
+}
+
+
+class Database:
+    """A pool of connections under the server's role, on one event loop."""
+
+    def __init__(self, pool: Pool, dsn: str) -> None:
+        self._pool = pool
+        self.dsn = dsn
+        self.rids = Rids(self)
+
+    @classmethod
+    async def open(
+        cls,
+        dsn: str,
+        *,
+        min_size: int = 1,
+        max_size: int = 10,
+        statement_timeout_ms: int = 30_000,
+        lock_timeout_ms: int = 10_000,
+        acquire_timeout: float = 30.0,
+    ) -> Self:
+        """Open the pool. Raises psycopg.OperationalError where the database cannot be reached."""
+        options = f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}"
+        pool = Pool(dsn, min_size=min_size, max_size=max_size, acquire_timeout=acquire_timeout, options=options)
+        await pool.open()
+        return cls(pool, dsn)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+    async def fetch(
+        self, tenant_id: int | None, sql: str, params: Sequence[Any] = (), *, custom_plan: bool = False
+    ) -> Rows:
+        """Run one statement in a transaction of its own, in one round trip, and return its rows.
+
+        `tenant_id` None sets no tenant, for the listed tables without row-level security. `custom_plan` plans for
+        these very parameters. Raises errors.Busy, errors.Conflict or psycopg.Error.
+        """
+        batch: list[Statement] = [(sql, params)]
+        if tenant_id is not None:
+            batch.insert(0, (_SET_TENANT_CUSTOM if custom_plan else _SET_TENANT, (str(tenant_id),)))
+        wire = await self._pool.take()
+        try:
+            results = await _run(wire, batch)
+            return wire.rows(results[-1])
+        finally:
+            self._pool.give(wire)
+
+    @asynccontextmanager
+    async def transaction(self, tenant_id: int | None) -> AsyncIterator[Tx]:
+        """Give a transaction that commits at the end of the block and is taken back where the block raises."""
+        tx = Tx(self, self._pool, tenant_id)
+        try:
+            yield tx
+            await tx._commit()
+        except BaseException:
+            await tx._abandon()
+            raise
+        finally:
+            tx._release()
+
+
+class Tx:
+    """A transaction. What is deferred goes out with the next fetch, or with the commit, in one round trip.
+
+    BEGIN and the tenant are deferred too, so a transaction of deferred statements alone costs one round trip.
+    """
+
+    def __init__(self, database: Database, pool: Pool, tenant_id: int | None) -> None:
+        self.database = database
+        self.tenant_id = tenant_id
+        self._pool = pool
+        self._wire: Wire | None = None
+        self._deferred: list[Statement] = [("begin", ())]
+        if tenant_id is not None:
+            self.set_tenant(tenant_id)
+
+    def set_tenant(self, tenant_id: int) -> None:
+        """Let the rest of the transaction see and write this tenant's rows alone."""
+        self.tenant_id = tenant_id
+        self._deferred.append((_SET_TENANT, (str(tenant_id),)))
+
+    def defer(self, sql: str, params: Sequence[Any] = ()) -> None:
+        """Queue a statement; a failure rises at the next fetch or at the end of the block."""
+        self._deferred.append((sql, params))
+
+    async def fetch(self, sql: str, params: Sequence[Any] = ()) -> Rows:
+        """Send what is queued and this, and return this one's rows. Raises as Database.fetch."""
+        self._deferred.append((sql, params))
+        results = await self._flush()
+        assert self._wire is not None
+        return self._wire.rows(results[-1])
+
+    def rollback_to(self, savepoint: str) -> None:
+        """Forget what is queued and take back what was done since `savepoint NAME`, failed or not."""
+        self._deferred = [(f"rollback to savepoint {savepoint}", ())]
+
+    async def _flush(self) -> list[pq.abc.PGresult]:
+        batch, self._deferred = self._deferred, []
+        if self._wire is None:
+            self._wire = await self._pool.take()
+        return await _run(self._wire, batch)
+
+    async def _commit(self) -> None:
+        if self._wire is None and not self._worth_sending():
+            return
+        self._deferred.append(("commit", ()))
+        results = await self._flush()
+        # COMMIT of a failed transaction is answered by ROLLBACK, without an error.
+        if results[-1].command_status != b"COMMIT":
+            raise errors.Busy("the transaction had failed before and was taken back")
+
+    async def _abandon(self) -> None:
+        wire = self._wire
+        if wire is not None and wire.lost is None and not wire.busy and wire.in_transaction:
+            try:
+                await wire.send([("rollback", ())])
+            except psycopg.OperationalError:
+                wire.close()
+
+    def _release(self) -> None:
+        if self._wire is not None:
+            self._pool.give(self._wire)
+            self._wire = None
+
+    def _worth_sending(self) -> bool:
+        return any(sql not in ("begin", _SET_TENANT) for sql, _ in self._deferred)
+
+
+class Rids:
+    """Numbers for new resources, from blocks of the sequence: one round trip for 256 of them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._ready: list[int] = []
+
+    async def take(self, count: int) -> list[int]:
+        """Return numbers that nobody else has; those of an abandoned transaction are simply lost."""
+        while len(self._ready) < count:
+            blocks = -(-(count - len(self._ready)) // RID_BLOCK)
+            rows = await self._database.fetch(
+                None, "select nextval('resource_rid') from generate_series(1, %s)", (blocks,)
+            )
+            for (first,) in rows:
+                self._ready.extend(range(first, first + RID_BLOCK))
+        taken, self._ready = self._ready[:count], self._ready[count:]
+        return taken
+
+
+async def _run(wire: Wire, batch: Sequence[Statement]) -> list[pq.abc.PGresult]:
+    try:
+        results = await wire.send(batch)
+    except psycopg.OperationalError as failure:
+        raise errors.Busy("the connection to the database was lost") from failure
+    if failed(results[-1]):
+        raise translated(error_from_result(results[-1]))
+    return results
+
+
+def translated(failure: psycopg.Error) -> Exception:
+    """Return the category of a failure that has one, otherwise the failure itself."""
+    state = failure.sqlstate or ""
+    if state in _PASSING or state.startswith("08"):
+        problem: Exception = errors.Busy(_PASSING.get(state, "the connection to the database was lost"))
+    elif isinstance(failure, psycopg.errors.UniqueViolation):
+        # Never the detail: it holds the key's values.
+        problem = errors.Conflict(f"it exists already ({failure.diag.constraint_name})")
+    else:
+        return failure
+    problem.__cause__ = failure
+    return problem

@@ -1,0 +1,276 @@
+"""The tables, as the sum of the migrations leaves them; a test holds the two against each other.
+
+Every table of a tenant leads its keys with `tenant_id`, so that it can be distributed by tenant, and stands under
+row-level security. The few that do not are listed here, and hold nothing of a patient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TIMESTAMP
+
+# Without row-level security: who the tenants are, what proves them, the queue's tickets, the migrations' mark.
+WITHOUT_RLS = frozenset({"tenant", "installation", "signing_key", "job_ticket", "alembic_version"})
+# Partitioned by day, in UTC, with a default partition for what falls outside.
+BY_DAY = ("inbox", "audit")
+# Under row-level security an index serves only operators marked as telling nothing of the rows they refuse.
+LEAKPROOF = (
+    "pg_catalog.arraycontains(anyarray, anyarray)",
+    "pg_catalog.arrayoverlap(anyarray, anyarray)",
+    "pg_catalog.int8xor(bigint, bigint)",
+    "pg_catalog.ts_match_vq(tsvector, tsquery)",
+)
+
+metadata = MetaData()
+_INSTANT = TIMESTAMP(timezone=True)
+_NOW = text("now()")
+
+# Resource numbers are handed out in blocks, so that a create needs no round trip for its own.
+RID_BLOCK = 256
+SEQUENCES = (
+    Sequence("resource_rid", metadata=metadata, data_type=BigInteger, increment=RID_BLOCK),
+    Sequence("inbox_id", metadata=metadata, data_type=BigInteger),
+    Sequence("job_id", metadata=metadata, data_type=BigInteger),
+    Sequence("job_ticket_id", metadata=metadata, data_type=BigInteger),
+    Sequence("audit_id", metadata=metadata, data_type=BigInteger),
+)
+
+
+def _must(name: str, kind: Any, **more: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False, **more)
+
+
+def _may(name: str, kind: Any) -> Column[Any]:
+    return Column(name, kind, nullable=True)
+
+
+def _tenant() -> Column[Any]:
+    return _must("tenant_id", Integer)
+
+
+# ---- the listed few: no row-level security ----------------------------------------------------------------------
+
+tenant = Table(
+    "tenant",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    _must("name", Text),  # stands in every address
+    _must("settings", JSONB, server_default=text("'{}'::jsonb")),
+    _must("created", _INSTANT, server_default=_NOW),
+    UniqueConstraint("name", name="tenant_name_key"),
+    CheckConstraint("name ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="tenant_name_check"),
+)
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    _must("secret", BYTEA),  # keys the hashes of the search index; without it the index finds nothing
+    _must("created", _INSTANT, server_default=_NOW),
+    CheckConstraint("id = 1", name="installation_id_check"),
+)
+
+signing_key = Table(
+    "signing_key",
+    metadata,
+    Column("tenant_id", Integer, ForeignKey("tenant.id", name="signing_key_tenant_id_fkey"), nullable=False),
+    _must("kid", Text),
+    _must("alg", Text),
+    _must("jwk", JSONB),  # the private key: https://www.rfc-editor.org/rfc/rfc7517
+    _must("created", _INSTANT, server_default=_NOW),
+    _may("retired", _INSTANT),  # signs no more, verifies still
+    PrimaryKeyConstraint("tenant_id", "kid", name="signing_key_pkey"),
+)
+
+job_ticket = Table(
+    "job_ticket",
+    metadata,
+    _must("id", BigInteger, server_default=text("nextval('job_ticket_id'::regclass)")),
+    _tenant(),
+    _must("kind", SmallInteger),  # tickets.MESSAGE or tickets.JOB
+    _may("received", _INSTANT),  # with `target`, the key of the message
+    _must("target", BigInteger),  # id of the message or of the job
+    _must("order_hash", BigInteger),  # tickets of one tenant and hash go one after the other
+    _must("queued", _INSTANT),
+    _may("due", _INSTANT),  # null: an earlier ticket of its order stands before it
+    PrimaryKeyConstraint("id", name="job_ticket_pkey"),
+)
+Index("job_ticket_due", job_ticket.c.due, job_ticket.c.id, postgresql_where=job_ticket.c.due.isnot(None))
+Index("job_ticket_order", job_ticket.c.tenant_id, job_ticket.c.order_hash, job_ticket.c.id)
+Index("job_ticket_target", job_ticket.c.tenant_id, job_ticket.c.kind, job_ticket.c.target)
+
+# ---- resources --------------------------------------------------------------------------------------------------
+
+resource = Table(
+    "resource",
+    metadata,
+    _tenant(),
+    _must("rid", BigInteger),
+    _must("type", SmallInteger),  # conformance.r4.types
+    _must("id", Text),
+    _must("version", Integer),
+    _must("updated", _INSTANT),
+    _must("self_key", BigInteger),
+    _must("keys", ARRAY(BigInteger)),  # tokens, references and URIs as hashes; '{}' once deleted
+    _may("body", BYTEA),  # the bytes that are sent; null once deleted
+    _must("codec", SmallInteger, server_default=text("0")),  # how `body` is stored; 0 plain
+    _may("patient", BigInteger),  # self_key of the Patient whose compartment it is in
+    _may("cases", ARRAY(BigInteger)),
+    _may("class", SmallInteger),
+    _may("released_at", _INSTANT),
+    PrimaryKeyConstraint("tenant_id", "rid", name="resource_pkey"),
+    UniqueConstraint("tenant_id", "type", "id", name="resource_type_id_key"),
+    UniqueConstraint("tenant_id", "self_key", name="resource_self_key_key"),
+)
+# Both ascending, so that a row-value comparison pages either way.
+Index("resource_updated", resource.c.tenant_id, resource.c.type, resource.c.updated, resource.c.rid)
+# A pending list makes the index cheap to write and its cost unforeseeable to read.
+Index("resource_keys", resource.c["keys"], postgresql_using="gin", postgresql_with={"fastupdate": "off"})
+
+resource_history = Table(
+    "resource_history",
+    metadata,
+    _tenant(),
+    _must("rid", BigInteger),
+    _must("version", Integer),
+    _must("type", SmallInteger),
+    _must("updated", _INSTANT),
+    _may("body", BYTEA),  # null: this version was a delete
+    _must("codec", SmallInteger, server_default=text("0")),
+    PrimaryKeyConstraint("tenant_id", "rid", "version", name="resource_history_pkey"),
+)
+
+idx_date = Table(
+    "idx_date",
+    metadata,
+    _tenant(),
+    _must("param", Integer),
+    _must("lo", _INSTANT),
+    _must("hi", _INSTANT),
+    _must("rid", BigInteger),
+)
+Index("idx_date_lo", *(idx_date.c[c] for c in ("tenant_id", "param", "lo", "rid")), postgresql_include=["hi"])
+Index("idx_date_rid", idx_date.c.tenant_id, idx_date.c.rid)
+
+idx_string = Table(
+    "idx_string",
+    metadata,
+    _tenant(),
+    _must("param", Integer),
+    _must("value", Text(collation="C")),  # case and accents folded before it comes here
+    _must("rid", BigInteger),
+)
+Index("idx_string_value", *(idx_string.c[c] for c in ("tenant_id", "param", "value")), postgresql_include=["rid"])
+Index("idx_string_rid", idx_string.c.tenant_id, idx_string.c.rid)
+
+idx_number = Table(
+    "idx_number",
+    metadata,
+    _tenant(),
+    _must("param", Integer),
+    _must("lo", Double),
+    _must("hi", Double),
+    _must("rid", BigInteger),
+)
+Index("idx_number_lo", *(idx_number.c[c] for c in ("tenant_id", "param", "lo")), postgresql_include=["hi", "rid"])
+Index("idx_number_rid", idx_number.c.tenant_id, idx_number.c.rid)
+
+# ---- messages and jobs ------------------------------------------------------------------------------------------
+
+inbox = Table(
+    "inbox",
+    metadata,
+    _tenant(),
+    _must("received", _INSTANT),
+    _must("id", BigInteger, server_default=text("nextval('inbox_id'::regclass)")),
+    _must("channel", Text),
+    _may("sender_app", Text),  # MSH-3
+    _may("sender_facility", Text),  # MSH-4
+    _may("control_id", Text),  # MSH-10
+    _may("message_type", Text),  # MSH-9.1
+    _may("trigger", Text),  # MSH-9.2
+    _must("order_key", BigInteger),
+    _may("order_text", Text),
+    _must("state", Text),
+    _must("reused_id", SmallInteger, server_default=text("0")),  # 1: the control id came before with other content
+    _must("attempts", Integer, server_default=text("0")),
+    _may("due", _INSTANT),
+    _may("reason", JSONB),  # the issues, FHIR's way
+    _must("raw", BYTEA),
+    _must("content_hash", BYTEA),
+    _may("ack", BYTEA),
+    _may("peer", Text),
+    _may("processed", _INSTANT),
+    _may("result", JSONB),  # references of what was written
+    PrimaryKeyConstraint("tenant_id", "received", "id", name="inbox_pkey"),
+    CheckConstraint("state in ('received', 'done', 'buried', 'rejected')", name="inbox_state_check"),
+    postgresql_partition_by="range (received)",
+)
+Index("inbox_control_id", inbox.c.tenant_id, inbox.c.control_id)
+Index("inbox_open", *(inbox.c[c] for c in ("tenant_id", "state", "received")), postgresql_where=text("state <> 'done'"))
+
+message_seen = Table(
+    "message_seen",
+    metadata,
+    _tenant(),
+    _must("control_key", BYTEA),  # hash of MSH-3, MSH-4 and MSH-10
+    _must("content_hash", BYTEA),
+    _must("received", _INSTANT),
+    _must("message_id", BigInteger),
+    PrimaryKeyConstraint("tenant_id", "control_key", "content_hash", name="message_seen_pkey"),
+)
+Index("message_seen_received", message_seen.c.tenant_id, message_seen.c.received)
+
+job = Table(
+    "job",
+    metadata,
+    _tenant(),
+    _must("id", BigInteger, server_default=text("nextval('job_id'::regclass)")),
+    _must("kind", Text),
+    _must("payload", JSONB),
+    _must("state", Text),
+    _must("attempts", Integer, server_default=text("0")),
+    _must("created", _INSTANT),
+    _may("finished", _INSTANT),
+    _may("reason", JSONB),
+    PrimaryKeyConstraint("tenant_id", "id", name="job_pkey"),
+    CheckConstraint("state in ('queued', 'done', 'buried')", name="job_state_check"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _tenant(),
+    _must("at", _INSTANT),
+    _must("id", BigInteger, server_default=text("nextval('audit_id'::regclass)")),
+    _must("action", Text),
+    _may("subject", Text),
+    _may("client", Text),
+    _may("type", SmallInteger),
+    _may("resource_id", Text),
+    _may("version", Integer),
+    _must("outcome", SmallInteger),  # HTTP status
+    _may("request_id", Text),
+    _may("detail", JSONB),
+    PrimaryKeyConstraint("tenant_id", "at", "id", name="audit_pkey"),
+    postgresql_partition_by="range (at)",
+)
