@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-
-import pytest
+from pathlib import Path
 
 from tests.house.tree import PACKAGES, functions, length, modules, short, under
 
@@ -13,6 +12,11 @@ WRITTEN = (*PACKAGES, "tests", "tools")
 LATER = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX|NotImplemented" r"Error)\b")
 # Words with which a module would read the clock or the environment by itself.
 CLOCK = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today"), ("time", "time")}
+
+
+def text(file: Path) -> str:
+    """Return the file as text."""
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def test_no_file_is_longer_than_400_lines() -> None:
@@ -33,10 +37,6 @@ def test_nine_functions_in_ten_are_under_30_lines() -> None:
 def test_nothing_is_left_for_later() -> None:
     found = [short(file) for file in under(*WRITTEN, "docs", ".ci", "docker") if LATER.search(text(file))]
     assert found == []
-
-
-def text(file: object) -> str:
-    return file.read_text(encoding="utf-8", errors="replace")  # type: ignore[attr-defined]
 
 
 def test_every_module_starts_with_a_sentence() -> None:
@@ -88,14 +88,15 @@ def test_no_circle_is_hidden_from_the_linter() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_every_test_asserts_something(package: str) -> None:
-    """A test without an assertion, a raises, or a helper that checks, cannot fail."""
-    for file, tree in modules("tests"):
-        if package in file.parts:
-            for function in functions(tree):
-                if function.name.startswith("test_"):
-                    assert any(checks(node) for node in ast.walk(function)), f"{short(file)}: {function.name}"
+def test_every_test_can_fail() -> None:
+    """A test without an assertion, a raises, or a helper that checks, says nothing."""
+    mute = [
+        f"{short(file)}: {function.name}"
+        for file, tree in modules("tests")
+        for function in functions(tree)
+        if function.name.startswith("test_") and not any(checks(node) for node in ast.walk(function))
+    ]
+    assert mute == []
 
 
 def checks(node: ast.AST) -> bool:
@@ -104,4 +105,4 @@ def checks(node: ast.AST) -> bool:
         return True
     name = node.func if isinstance(node, ast.Call) else None
     called = name.attr if isinstance(name, ast.Attribute) else name.id if isinstance(name, ast.Name) else ""
-    return called.startswith(("raises", "assert", "check", "expect", "fail"))
+    return called.lstrip("_").startswith(("raises", "assert", "check", "expect", "fail", "eventually", "wait"))
