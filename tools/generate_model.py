@@ -28,6 +28,7 @@ from operator import attrgetter
 from typing import Literal, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType, field
+from msgspec.structs import astuple
 
 from conformance.checks import base64, concept, missing, one_choice, parallel, xhtml
 from conformance.primitives import (
@@ -84,8 +85,7 @@ def resolved(groups: Mapping[str, Group]) -> Iterator[str]:
         own = {n: e for n, e in groups[name].elements.items() if not base or n not in groups[base].elements}
         for line in (line.strip() for n, e in own.items() for line in fields(n, e, set()) if '"' in line):
             field_name, _, annotation = line.partition(": ")
-            if annotation.split('"')[1].split(" |")[0] != "Element":
-                yield f'{name}.__annotations__["{field_name}"] = {annotation.split(chr(34))[1]}'
+            yield f'{name}.__annotations__["{field_name}"] = {annotation.split(chr(34))[1]}'
 
 
 def in_order(groups: Mapping[str, Group]) -> list[str]:
@@ -146,7 +146,12 @@ def concept_tables(groups: Mapping[str, Group]) -> Iterator[str]:
 
 def table(url: str) -> str:
     """Return the name of the (system, code) table of a value set."""
-    return "_" + "".join("_" + c if c.isupper() else c for c in alias(url)).strip("_").upper()
+    return constant(alias(url))
+
+
+def constant(name: str) -> str:
+    """Return _ADDRESS_USE_CODE for AddressUseCode."""
+    return "_" + "".join("_" + c if c.isupper() else c for c in name).strip("_").upper()
 
 
 # --- classes --------------------------------------------------------------------------------------------------------
@@ -229,7 +234,7 @@ def checks_of(owner: str, own: Mapping[str, Element]) -> tuple[list[str], list[s
     for name, element in own.items():
         if name.endswith("[x]"):
             getter, check = choice_check(owner, name.removesuffix("[x]"), element)
-            getters.append(getter)
+            getters += [getter] if getter else []
             lines += check
         else:
             lines += value_checks(name, spelled(name, element)[0][1], element)
@@ -259,13 +264,24 @@ def choice_check(owner: str, stem: str, element: Element) -> tuple[str, list[str
     names: list[str] = []
     for json_name, fhir_type in spelled(f"{stem}[x]", element):
         names += [json_name] + ([f"_{json_name}"] if has_companion(json_name, fhir_type, element) else [])
-    getter = "_" + "".join("_" + c if c.isupper() else c for c in owner + stem[:1].upper() + stem[1:]).strip("_").upper()
+    if owner == "Extension":
+        return "", extension_checks(names)
+    getter = constant(class_name(f"{owner}.{stem}"))
     lines = [f"unset = {getter}(self).count(UNSET)"]
     if element.min:
         lines += [f"if unset == {len(names)}:", f'    missing("{stem}[x]")']
     lines += [f"if unset < {len(names) - 1}:", f'    one_choice(self, "{stem}")']
     lines += [line for n, t in spelled(f"{stem}[x]", element) if t == "base64Binary" for line in _guarded(n)]
     return f"{getter} = attrgetter({', '.join(map(repr, names))})", lines
+
+
+def extension_checks(choices: list[str]) -> list[str]:
+    """Return the checks of Extension, the most frequent class: one look is enough unless it holds an id or more."""
+    return [
+        f"if astuple(self).count(UNSET) < {len(choices) + 1}:  # beside url: id, extension and the choices",
+        '    one_choice(self, "value")',
+        *_guarded("valueBase64Binary"),
+    ]
 
 
 def _guarded(name: str) -> list[str]:

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Literal, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType, field
+from msgspec.structs import astuple
 
 from conformance.checks import base64, concept, missing, one_choice, parallel, xhtml
 from conformance.primitives import (
@@ -890,7 +891,6 @@ class UsageContext(Element, kw_only=True):
         if unset < 3:
             one_choice(self, "value")
 
-_EXTENSION_VALUE = attrgetter('valueBase64Binary', '_valueBase64Binary', 'valueBoolean', '_valueBoolean', 'valueCanonical', '_valueCanonical', 'valueCode', '_valueCode', 'valueDate', '_valueDate', 'valueDateTime', '_valueDateTime', 'valueDecimal', '_valueDecimal', 'valueId', '_valueId', 'valueInstant', '_valueInstant', 'valueInteger', '_valueInteger', 'valueMarkdown', '_valueMarkdown', 'valueOid', '_valueOid', 'valuePositiveInt', '_valuePositiveInt', 'valueString', '_valueString', 'valueTime', '_valueTime', 'valueUnsignedInt', '_valueUnsignedInt', 'valueUri', '_valueUri', 'valueUrl', '_valueUrl', 'valueUuid', '_valueUuid', 'valueAddress', 'valueAge', 'valueAnnotation', 'valueAttachment', 'valueCodeableConcept', 'valueCoding', 'valueContactPoint', 'valueCount', 'valueDistance', 'valueDuration', 'valueHumanName', 'valueIdentifier', 'valueMoney', 'valuePeriod', 'valueQuantity', 'valueRange', 'valueRatio', 'valueReference', 'valueSampledData', 'valueSignature', 'valueTiming', 'valueContactDetail', 'valueContributor', 'valueDataRequirement', 'valueExpression', 'valueParameterDefinition', 'valueRelatedArtifact', 'valueTriggerDefinition', 'valueUsageContext', 'valueDosage', 'valueMeta')
 
 class Extension(Element, kw_only=True):
     """http://hl7.org/fhir/R4/datatypes-definitions.html#Extension"""
@@ -967,8 +967,7 @@ class Extension(Element, kw_only=True):
     valueMeta: Meta | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        unset = _EXTENSION_VALUE(self).count(UNSET)
-        if unset < 68:
+        if astuple(self).count(UNSET) < 70:  # beside url: id, extension and the choices
             one_choice(self, "value")
         if self.valueBase64Binary is not UNSET:
             base64(self.valueBase64Binary)
