@@ -15,7 +15,6 @@ from psycopg.errors import error_from_result
 
 from fhir_server import errors
 from fhir_server.store.pool import Pool
-from fhir_server.store.schema import RID_BLOCK
 from fhir_server.store.wire import Rows, Statement, Wire, failed
 
 _SET_TENANT = "select set_config('app.tenant', %s, true)"
@@ -25,8 +24,6 @@ _SET_TENANT_CUSTOM = (
 
 # https://www.postgresql.org/docs/18/errcodes-appendix.html: the same request may succeed later.
 _PASSING: dict[str, str] = {
-    "40001": "another transaction changed the same rows",
-    "40P01": "two transactions waited for each other",
     "55P03": "another transaction holds the same rows",
     "57014": "the statement took too long",
     "57P01": "the database is stopping",
@@ -39,13 +36,25 @@ _PASSING: dict[str, str] = {
 }
 
 
+class Collision(Exception):
+    """Two writers met: the whole transaction, tried again, may well succeed. Is a Clash or an Exists."""
+
+
+class Clash(errors.Busy, Collision):
+    """Two transactions waited for each other, or changed the same rows."""
+
+
+class Exists(errors.Conflict, Collision):
+    """A row of this key exists already, or the version that was to be replaced is no longer the newest."""
+
+
 class Database:
     """A pool of connections under the server's role, on one event loop."""
 
-    def __init__(self, pool: Pool, dsn: str) -> None:
+    def __init__(self, pool: Pool, aside: Pool, dsn: str) -> None:
         self._pool = pool
+        self._aside = aside
         self.dsn = dsn
-        self.rids = Rids(self)
 
     @classmethod
     async def open(
@@ -62,11 +71,13 @@ class Database:
         options = f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}"
         pool = Pool(dsn, min_size=min_size, max_size=max_size, acquire_timeout=acquire_timeout, options=options)
         await pool.open()
-        return cls(pool, dsn)
+        aside = Pool(dsn, min_size=0, max_size=1, acquire_timeout=acquire_timeout, options=options)
+        return cls(pool, aside, dsn)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._pool.close()
+        await self._aside.close()
 
     async def fetch(
         self, tenant_id: int | None, sql: str, params: Sequence[Any] = (), *, custom_plan: bool = False
@@ -79,12 +90,15 @@ class Database:
         batch: list[Statement] = [(sql, params)]
         if tenant_id is not None:
             batch.insert(0, (_SET_TENANT_CUSTOM if custom_plan else _SET_TENANT, (str(tenant_id),)))
-        wire = await self._pool.take()
-        try:
-            results = await _run(wire, batch)
-            return wire.rows(results[-1])
-        finally:
-            self._pool.give(wire)
+        return await _fetch(self._pool, batch)
+
+    async def fetch_aside(self, sql: str, params: Sequence[Any] = ()) -> Rows:
+        """Run a short statement that waits for no lock on a connection kept for such.
+
+        For those who hold a transaction already: were they to wait for a connection of the pool, all of whose users
+        may wait for their locks, nobody would go on.
+        """
+        return await _fetch(self._aside, [(sql, params)])
 
     @asynccontextmanager
     async def transaction(self, tenant_id: int | None) -> AsyncIterator[Tx]:
@@ -167,24 +181,13 @@ class Tx:
         return any(sql not in ("begin", _SET_TENANT) for sql, _ in self._deferred)
 
 
-class Rids:
-    """Numbers for new resources, from blocks of the sequence: one round trip for 256 of them."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._ready: list[int] = []
-
-    async def take(self, count: int) -> list[int]:
-        """Return numbers that nobody else has; those of an abandoned transaction are simply lost."""
-        while len(self._ready) < count:
-            blocks = -(-(count - len(self._ready)) // RID_BLOCK)
-            rows = await self._database.fetch(
-                None, "select nextval('resource_rid') from generate_series(1, %s)", (blocks,)
-            )
-            for (first,) in rows:
-                self._ready.extend(range(first, first + RID_BLOCK))
-        taken, self._ready = self._ready[:count], self._ready[count:]
-        return taken
+async def _fetch(pool: Pool, batch: Sequence[Statement]) -> Rows:
+    wire = await pool.take()
+    try:
+        results = await _run(wire, batch)
+        return wire.rows(results[-1])
+    finally:
+        pool.give(wire)
 
 
 async def _run(wire: Wire, batch: Sequence[Statement]) -> list[pq.abc.PGresult]:
@@ -202,9 +205,13 @@ def translated(failure: psycopg.Error) -> Exception:
     state = failure.sqlstate or ""
     if state in _PASSING or state.startswith("08"):
         problem: Exception = errors.Busy(_PASSING.get(state, "the connection to the database was lost"))
-    elif isinstance(failure, psycopg.errors.UniqueViolation):
+    elif state in ("40001", "40P01"):
+        problem = Clash("another transaction works on the same rows")
+    elif state == "23505":
         # Never the detail: it holds the key's values.
-        problem = errors.Conflict(f"it exists already ({failure.diag.constraint_name})")
+        problem = Exists(f"it exists already ({failure.diag.constraint_name})")
+    elif state == "23502" and failure.diag.table_name == "resource_history":
+        problem = Exists("another writer has changed it meanwhile")
     else:
         return failure
     problem.__cause__ = failure

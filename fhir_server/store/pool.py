@@ -58,9 +58,9 @@ class Pool:
 
     def give(self, wire: Wire) -> None:
         """Take a connection back; one that is lost, worn or left in a transaction is closed."""
-        if wire.busy:
+        if wire.busy and not self._closed:
             self._later(self._recover(wire))
-        elif wire.lost is not None or wire.worn or wire.in_transaction or self._closed:
+        elif self._closed or wire.lost is not None or wire.worn or wire.in_transaction:
             wire.close()
             self._size -= 1
             self._replace()

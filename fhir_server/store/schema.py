@@ -256,6 +256,16 @@ job = Table(
     CheckConstraint("state in ('queued', 'done', 'buried')", name="job_state_check"),
 )
 
+load_mark = Table(
+    "load_mark",
+    metadata,
+    _tenant(),
+    _must("source", BYTEA),  # hash of what is loaded
+    _must("first", BigInteger),  # items of it, `first` to `last`, that are in
+    _must("last", BigInteger),
+    PrimaryKeyConstraint("tenant_id", "source", "first", name="load_mark_pkey"),
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from fhir_server import errors
-from fhir_server.store.database import Database
+from fhir_server.store.database import Clash, Database
+from fhir_server.store.rids import Rids
 
 INSERT = (
     "insert into resource (tenant_id, rid, type, id, version, updated, self_key, keys, body)"
@@ -22,7 +23,7 @@ async def count(database: Database, tenant: int | None) -> int:
 
 
 async def insert(database: Database, tenant: int, id_: str, *, within: int | None = None) -> None:
-    (rid,) = await database.rids.take(1)
+    (rid,) = await Rids(database).take(1)
     async with database.transaction(within or tenant) as tx:
         tx.defer(INSERT, (tenant, rid, id_, rid))
 
@@ -73,7 +74,7 @@ async def test_a_key_that_exists_is_a_conflict(database: Database, tenants: tupl
 
 async def test_what_was_done_since_a_savepoint_can_be_taken_back(database: Database, tenants: tuple[int, int]) -> None:
     tenant = tenants[0]
-    first, second, third = await database.rids.take(3)
+    first, second, third = await Rids(database).take(3)
     async with database.transaction(tenant) as tx:
         await tx.fetch(INSERT + " returning rid", (tenant, first, "kept", first))
         tx.defer("savepoint work")
@@ -117,12 +118,13 @@ async def test_two_transactions_that_wait_for_each_other_end_in_one_busy(databas
             await tx.fetch(lock, (second,))
 
     outcomes = await asyncio.gather(take(11, 12), take(12, 11), return_exceptions=True)
-    assert {type(outcome) for outcome in outcomes} == {type(None), errors.Busy}
+    assert {type(outcome) for outcome in outcomes} == {type(None), Clash}
 
 
 async def test_numbers_for_resources_are_never_given_twice(database: Database, server_dsn: str) -> None:
     other = await Database.open(server_dsn)
-    taken = [await which.rids.take(n) for which, n in ((database, 300), (other, 2), (database, 1), (other, 600))]
+    mine, others = Rids(database), Rids(other)
+    taken = [await which.take(n) for which, n in ((mine, 300), (others, 2), (mine, 1), (others, 600))]
     numbers = [rid for block in taken for rid in block]
     assert [len(block) for block in taken] == [300, 2, 1, 600]
     assert len(set(numbers)) == len(numbers)

@@ -1,0 +1,110 @@
+"""Secrets of the installation and of its tenants: what hashes the index, what signs access tokens.
+
+https://www.rfc-editor.org/rfc/rfc7517 (JSON Web Key)
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from joserfc.jwk import ECKey
+
+from fhir_server.errors import Invalid
+from fhir_server.store.database import Database
+
+ALGORITHM = "ES256"
+_SECRET_BYTES = 32
+
+
+class SigningKey(msgspec.Struct, frozen=True):
+    """A private key as a JSON Web Key; a retired one signs no more but still verifies."""
+
+    tenant_id: int
+    kid: str
+    alg: str
+    jwk: dict[str, Any]
+    retired: bool = False
+
+
+_COLUMNS = "tenant_id, kid, alg, jwk, retired is not null"
+_ACTIVE = (
+    f"select {_COLUMNS} from signing_key where tenant_id = %s and retired is null order by created desc, kid limit 1"  # noqa: S608
+)
+
+
+async def installation_secret(db: Database) -> bytes:
+    """Return the 32 bytes that key the index and sign cursors, made on first use, the same for every process."""
+    sql = "insert into installation (id, secret) values (1, %s) on conflict do nothing"
+    found = await _secret(db)
+    if found is None:
+        await db.fetch(None, sql, (secrets.token_bytes(_SECRET_BYTES),))
+        found = await _secret(db)
+    assert found is not None
+    return found
+
+
+async def active(db: Database, tenant_id: int) -> SigningKey:
+    """Return the newest key that signs for the tenant, made on first use. Raises Invalid for an unknown tenant."""
+    rows = await db.fetch(None, _ACTIVE, (tenant_id,))
+    return SigningKey(*rows[0]) if rows else await _first(db, tenant_id)
+
+
+async def rotate(db: Database, tenant_id: int) -> SigningKey:
+    """Retire the tenant's keys and return a new one; tokens signed before stay good until they expire."""
+    key = _generated(tenant_id)
+    async with db.transaction(None) as tx:
+        tx.defer("update signing_key set retired = now() where tenant_id = %s and retired is null", (tenant_id,))
+        tx.defer(_INSERT, (tenant_id, key.kid, key.alg, key.jwk))
+    return key
+
+
+async def by_kid(db: Database, kid: str) -> SigningKey | None:
+    """Return the key of this id, retired or not, or None."""
+    rows = await db.fetch(None, f"select {_COLUMNS} from signing_key where kid = %s", (kid,))  # noqa: S608
+    return SigningKey(*rows[0]) if rows else None
+
+
+def finder(db: Database, most: int = 1000) -> Callable[[str], Awaitable[SigningKey | None]]:
+    """Return `by_kid` that remembers what it found; a key never changes but for being retired."""
+    known: dict[str, SigningKey] = {}
+
+    async def find(kid: str) -> SigningKey | None:
+        key = known.get(kid)
+        if key is None and len(kid) <= 64 and (key := await by_kid(db, kid)) is not None:
+            if len(known) >= most:
+                known.clear()
+            known[kid] = key
+        return key
+
+    return find
+
+
+_INSERT = "insert into signing_key (tenant_id, kid, alg, jwk) values (%s, %s, %s, %s)"
+
+
+async def _first(db: Database, tenant_id: int) -> SigningKey:
+    """Make a tenant's first key; of several processes that try, one makes it and all return it."""
+    key = _generated(tenant_id)
+    async with db.transaction(None) as tx:
+        # The tenant's row is the lock: without it two processes would each make a key.
+        if not await tx.fetch("select 1 from tenant where id = %s for update", (tenant_id,)):
+            raise Invalid(f"there is no tenant {tenant_id}")
+        rows = await tx.fetch(_ACTIVE, (tenant_id,))
+        if rows:
+            return SigningKey(*rows[0])
+        tx.defer(_INSERT, (tenant_id, key.kid, key.alg, key.jwk))
+    return key
+
+
+def _generated(tenant_id: int) -> SigningKey:
+    kid = secrets.token_urlsafe(16)
+    key = ECKey.generate_key("P-256", {"kid": kid, "alg": ALGORITHM, "use": "sig"}, private=True)
+    return SigningKey(tenant_id, kid, ALGORITHM, dict(key.as_dict(private=True)))
+
+
+async def _secret(db: Database) -> bytes | None:
+    rows = await db.fetch(None, "select secret from installation where id = 1")
+    return rows[0][0] if rows else None

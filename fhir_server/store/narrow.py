@@ -1,0 +1,62 @@
+"""The three narrow tables of the search index: dates, strings and numbers, which need ranges and prefixes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from fhir_server.store.database import Tx
+
+
+class Narrow(NamedTuple):
+    """One table: the attribute of Entries that fills it, and its two statements, for any number of resources."""
+
+    kind: str
+    width: int
+    add: str
+    change: str
+
+
+def _narrow(kind: str, table: str, columns: dict[str, str]) -> Narrow:
+    names = ", ".join(columns)
+    rows = "unnest(%s::bigint[], {}) as n (rid, {})".format(", ".join(f"%s::{t}[]" for t in columns.values()), names)
+    insert = f"insert into {table} (tenant_id, rid, {names})"
+    same = " and ".join(f"t.{name} = x.{name}" for name in ("rid", *columns))
+    # Only what differs is taken away and added: most updates leave most entries as they are.
+    change = (
+        f"with new as materialized (select * from {rows}), old as materialized"  # noqa: S608
+        f" (select rid, {names} from {table} where tenant_id = %s and rid = any(%s::bigint[])), gone as"
+        f" (delete from {table} t using (select * from old except select * from new) x"
+        f" where t.tenant_id = %s and {same})"
+        f" {insert} select %s, x.* from (select * from new except select * from old) x"
+    )
+    return Narrow(kind, len(columns), f"{insert} select %s, n.* from {rows}", change)  # noqa: S608
+
+
+NARROW = (
+    _narrow("dates", "idx_date", {"param": "int", "lo": "timestamptz", "hi": "timestamptz"}),
+    _narrow("strings", "idx_string", {"param": "int", "value": "text"}),
+    _narrow("numbers", "idx_number", {"param": "int", "lo": "float8", "hi": "float8"}),
+)
+
+Found = tuple[int, Any]
+
+
+def add(tx: Tx, found: Sequence[Found]) -> None:
+    """Queue the entries of new resources; `found` has (rid, Entries)."""
+    for table in NARROW:
+        values = _columns(table, found)
+        if values[0]:
+            tx.defer(table.add, (tx.tenant_id, *values))
+
+
+def change(tx: Tx, rids: Sequence[int], found: Sequence[Found]) -> None:
+    """Queue what makes the entries of the resources `rids` those of `found`."""
+    for table in NARROW:
+        tx.defer(table.change, (*_columns(table, found), tx.tenant_id, rids, tx.tenant_id, tx.tenant_id))
+
+
+def _columns(table: Narrow, found: Sequence[Found]) -> list[list[Any]]:
+    """Return the entries by column: rid first, then as they stand in Entries."""
+    rows = [(rid, *entry) for rid, entries in found for entry in getattr(entries, table.kind)]
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(table.width + 1)]

@@ -1,0 +1,161 @@
+"""Resource rows: read, found by their keys, locked, and written, many in a handful of statements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from fhir_server.store import narrow
+from fhir_server.store.database import Tx
+from fhir_server.store.loader import Loader
+from fhir_server.store.rids import Rids
+from fhir_server.store.rows import COLUMNS, Current, read
+
+__all__ = [
+    "Current", "Entries", "Loader", "Rids", "Write", "current", "find_by_keys", "lock_keys", "read", "write",
+]  # fmt: skip
+
+
+class Entries(Protocol):
+    """What a resource is found by; `search.kinds.Entries` is one."""
+
+    @property
+    def keys(self) -> Sequence[int]:
+        """Tokens, references and URIs as hashes."""
+
+    @property
+    def dates(self) -> Sequence[tuple[int, datetime, datetime]]:
+        """Parameter, first and last moment."""
+
+    @property
+    def strings(self) -> Sequence[tuple[int, str]]:
+        """Parameter, folded text."""
+
+    @property
+    def numbers(self) -> Sequence[tuple[int, float, float]]:
+        """Parameter, lowest and highest value."""
+
+    @property
+    def patient(self) -> int | None:
+        """self_key of the Patient whose compartment it is in."""
+
+    @property
+    def class_(self) -> int | None:
+        """Its class of confidentiality."""
+
+
+class Write(msgspec.Struct):
+    """A version to be written; `previous` is the row as `current` locked it, None for a create.
+
+    `body` and `entries` are None for a delete.
+    """
+
+    rid: int
+    type: int
+    id: str
+    version: int
+    updated: datetime
+    body: bytes | None
+    entries: Entries | None
+    self_key: int
+    previous: Current | None = None
+
+
+_CURRENT = f"select {COLUMNS} from resource where tenant_id = %s and self_key = any(%s::bigint[]) order by self_key"  # noqa: S608
+_BY_KEYS = (
+    f"select {COLUMNS} from resource where tenant_id = %s and keys && %s::bigint[] and body is not null"  # noqa: S608
+    " order by self_key"
+)
+
+
+async def current(tx: Tx, self_keys: Sequence[int], lock: bool = True) -> dict[int, Current]:
+    """Return the rows by self_key, locked in that order until the transaction ends."""
+    sql = _CURRENT + " for update" if lock else _CURRENT
+    rows = await tx.fetch(sql, (tx.tenant_id, list(self_keys)))
+    return {row[5]: Current(*row) for row in rows}
+
+
+async def find_by_keys(tx: Tx, keys: Sequence[int], lock: bool = True) -> list[Current]:
+    """Return the live rows that hold any of the keys, in the order of their self_keys, locked."""
+    sql = _BY_KEYS + " for update" if lock else _BY_KEYS
+    return [Current(*row) for row in await tx.fetch(sql, (tx.tenant_id, list(keys)))]
+
+
+def lock_keys(tx: Tx, keys: Sequence[int]) -> None:
+    """Queue locks on keys, rows or no rows, until the transaction ends; one order for all, so that none deadlock."""
+    if keys:
+        tx.defer("select pg_advisory_xact_lock(key) from unnest(%s::bigint[]) key", (sorted(set(keys)),))
+
+
+_INSERT = """
+insert into resource (tenant_id, rid, type, id, version, updated, self_key, keys, body, patient, class)
+select %s, rid, type, id, version, updated, self_key, keys::bigint[], body, patient, class
+from unnest(%s::bigint[], %s::smallint[], %s::text[], %s::int[], %s::timestamptz[], %s::bigint[], %s::text[],
+            %s::bytea[], %s::bigint[], %s::smallint[])
+     as n (rid, type, id, version, updated, self_key, keys, body, patient, class)
+"""
+# A version that is no longer there leaves type null, which the table refuses: the writer had not locked the row.
+_KEEP = """
+insert into resource_history (tenant_id, rid, version, type, updated, body, codec)
+select %s, n.rid, n.version, r.type, r.updated, r.body, r.codec
+from unnest(%s::bigint[], %s::int[]) as n (rid, version)
+     left join resource r on r.tenant_id = %s and r.rid = n.rid and r.version = n.version
+"""
+# A deleted resource stays in its compartment, so that who could see it learns that it is gone.
+_UPDATE = """
+update resource r
+set version = n.version, updated = n.updated, keys = n.keys::bigint[], body = n.body, codec = 0,
+    patient = case when n.body is null then r.patient else n.patient end,
+    class = case when n.body is null then r.class else n.class end
+from unnest(%s::bigint[], %s::int[], %s::timestamptz[], %s::text[], %s::bytea[], %s::bigint[], %s::smallint[])
+     as n (rid, version, updated, keys, body, patient, class)
+where r.tenant_id = %s and r.rid = n.rid
+"""
+
+
+def write(tx: Tx, writes: Sequence[Write]) -> None:
+    """Queue the rows, their index entries and the versions they replace; at most nine statements for any number.
+
+    The end of the block raises database.Collision where another writer was quicker.
+    """
+    made = [w for w in writes if w.previous is None]
+    changed = [w for w in writes if w.previous is not None]
+    if made:
+        tx.defer(_INSERT, _inserted(tx, made))
+    if changed:
+        rids = [w.rid for w in changed]
+        tx.defer(_KEEP, (tx.tenant_id, rids, [w.version - 1 for w in changed], tx.tenant_id))
+        tx.defer(_UPDATE, _updated(tx, changed))
+        narrow.change(tx, rids, [(w.rid, w.entries) for w in changed if w.entries])
+    narrow.add(tx, [(w.rid, w.entries) for w in made if w.entries])
+
+
+def _inserted(tx: Tx, writes: Sequence[Write]) -> tuple[Any, ...]:
+    return (
+        tx.tenant_id,
+        [w.rid for w in writes],
+        [w.type for w in writes],
+        [w.id for w in writes],
+        [w.version for w in writes],
+        [w.updated for w in writes],
+        [w.self_key for w in writes],
+        *_contents(writes),
+    )
+
+
+def _updated(tx: Tx, writes: Sequence[Write]) -> tuple[Any, ...]:
+    versions = [w.version for w in writes]
+    return ([w.rid for w in writes], versions, [w.updated for w in writes], *_contents(writes), tx.tenant_id)
+
+
+def _contents(writes: Sequence[Write]) -> tuple[list[Any], ...]:
+    entries = [w.entries for w in writes]
+    return (
+        ["{" + ",".join(map(str, e.keys)) + "}" if e else "{}" for e in entries],
+        [w.body for w in writes],
+        [e.patient if e else None for e in entries],
+        [e.class_ if e else None for e in entries],
+    )
