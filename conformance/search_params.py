@@ -1,0 +1,82 @@
+"""Which search parameters each resource type has, with their paths compiled. http://hl7.org/fhir/R4/searchparameter.html"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from conformance.fhirpath import Branch, branches
+from conformance.fhirpath_grammar import Expression, parse
+from conformance.r4 import facts
+from conformance.r4.facts import Component
+from conformance.r4.types import TYPE_CODES
+
+_NONE: Mapping[str, SearchParam] = MappingProxyType({})
+# A parameter of these is one of every storable type; all of those but three are domain resources.
+_FOR_ALL = frozenset(("Resource", "DomainResource"))
+
+
+class SearchParam(msgspec.Struct, frozen=True):
+    """A search parameter as one resource type has it.
+
+    `kind` is token, reference, string, date, uri, number, quantity, composite or special; `branches` find its values.
+    """
+
+    code: str
+    kind: str
+    base: str
+    expression: str
+    url: str
+    targets: tuple[str, ...]
+    components: tuple[Component, ...]
+    branches: tuple[Branch, ...]
+
+    @property
+    def types(self) -> frozenset[str]:
+        """Return the FHIR types that its values may have."""
+        return frozenset(branch.type for branch in self.branches)
+
+
+class Registry:
+    """The search parameters by resource type and code. Raises Unsupported for one whose path cannot be compiled."""
+
+    def __init__(self, definitions: Iterable[facts.SearchParameter]) -> None:
+        self._by_type: dict[str, dict[str, SearchParam]] = {name: {} for name in TYPE_CODES}
+        without: list[str] = []
+        for definition in definitions:
+            if definition.expression is None:
+                without.append(definition.code)
+            else:
+                self._add(definition, definition.expression)
+        self.without_expression = tuple(without)
+
+    @classmethod
+    def r4(cls) -> Registry:
+        """Return the parameters that the specification defines."""
+        return cls(facts.search_parameters())
+
+    def for_type(self, resource_type: str) -> Mapping[str, SearchParam]:
+        """Return the parameters of a resource type by code, those of every resource among them."""
+        found = self._by_type.get(resource_type)
+        return _NONE if found is None else MappingProxyType(found)
+
+    def _add(self, definition: facts.SearchParameter, expression: str) -> None:
+        tree = parse(expression)
+        names = TYPE_CODES if _FOR_ALL.intersection(definition.base) else definition.base
+        for name in names:
+            self._by_type[name][definition.code] = _param(definition, name, expression, tree)
+
+
+def _param(definition: facts.SearchParameter, base: str, expression: str, tree: Expression) -> SearchParam:
+    return SearchParam(
+        code=definition.code,
+        kind=definition.type,
+        base=base,
+        expression=expression,
+        url=definition.url,
+        targets=definition.target,
+        components=definition.component,
+        branches=branches(tree, base),
+    )

@@ -1,0 +1,159 @@
+"""What a search asks for, as an immutable tree over one row of `resource`; permission is a tree of the same kind.
+
+http://hl7.org/fhir/R4/search.html
+
+A leaf is one question to the index. A new kind of search is a new leaf here, its SQL in plan.py, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Prefix: TypeAlias = Literal["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"]
+
+
+class Everything(msgspec.Struct, frozen=True):
+    """Every live row."""
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """No row."""
+
+
+class AllKeys(msgspec.Struct, frozen=True):
+    """The row holds all of these keys."""
+
+    keys: tuple[int, ...]
+
+
+class AnyKey(msgspec.Struct, frozen=True):
+    """The row holds at least one of these keys."""
+
+    keys: tuple[int, ...]
+
+
+class DateMatch(msgspec.Struct, frozen=True):
+    """A date of the parameter compares with [low, high) as the prefix says.
+
+    `param` numbers the periods no longer than date.LONGEST, `long_param` the others.
+    """
+
+    param: int
+    long_param: int
+    prefix: Prefix
+    low: datetime
+    high: datetime
+
+
+class NumberMatch(msgspec.Struct, frozen=True):
+    """A number of the parameter compares with `exact`, or with the range [low, high), as the prefix says."""
+
+    param: int
+    prefix: Prefix
+    exact: float
+    low: float
+    high: float
+
+
+class StringStarts(msgspec.Struct, frozen=True):
+    """A string of the parameter starts with `value`, both folded."""
+
+    param: int
+    value: str
+
+
+class IdIn(msgspec.Struct, frozen=True):
+    """The logical id is one of these."""
+
+    ids: tuple[str, ...]
+
+
+class Updated(msgspec.Struct, frozen=True):
+    """The moment of the last update compares with [low, high) as the prefix says."""
+
+    prefix: Prefix
+    low: datetime
+    high: datetime
+
+
+class OfPatient(msgspec.Struct, frozen=True):
+    """The row belongs to the compartment of the Patient with this self_key, or is that Patient."""
+
+    self_key: int
+
+
+class And(msgspec.Struct, frozen=True):
+    """All parts hold."""
+
+    parts: tuple[Tree, ...]
+
+
+class Or(msgspec.Struct, frozen=True):
+    """At least one part holds."""
+
+    parts: tuple[Tree, ...]
+
+
+class Not(msgspec.Struct, frozen=True):
+    """The part does not hold."""
+
+    part: Tree
+
+
+Leaf: TypeAlias = (
+    Everything | Nothing | AllKeys | AnyKey | DateMatch | NumberMatch | StringStarts | IdIn | Updated | OfPatient
+)
+Tree: TypeAlias = Leaf | And | Or | Not
+
+
+def all_of(trees: Iterable[Tree]) -> Tree:
+    """Return the tree where all hold: nested ands flattened, keys gathered, so that one index condition serves them."""
+    parts: list[Tree] = []
+    keys: dict[int, None] = {}
+    for tree in _flat(trees, And):
+        if isinstance(tree, Nothing):
+            return tree
+        if isinstance(tree, AllKeys):
+            keys.update(dict.fromkeys(tree.keys))
+        elif not isinstance(tree, Everything) and tree not in parts:
+            parts.append(tree)
+    if keys:
+        parts.insert(0, AllKeys(tuple(keys)))
+    if not parts:
+        return Everything()
+    return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+
+def any_of(trees: Iterable[Tree]) -> Tree:
+    """Return the tree where one holds: nested ors flattened, single keys and ids gathered."""
+    parts: list[Tree] = []
+    keys: dict[int, None] = {}
+    ids: dict[str, None] = {}
+    for tree in _flat(trees, Or):
+        if isinstance(tree, Everything):
+            return tree
+        if isinstance(tree, AnyKey) or (isinstance(tree, AllKeys) and len(tree.keys) == 1):
+            keys.update(dict.fromkeys(tree.keys))
+        elif isinstance(tree, IdIn):
+            ids.update(dict.fromkeys(tree.ids))
+        elif not isinstance(tree, Nothing) and tree not in parts:
+            parts.append(tree)
+    if ids:
+        parts.insert(0, IdIn(tuple(ids)))
+    if keys:
+        parts.insert(0, AllKeys(tuple(keys)) if len(keys) == 1 else AnyKey(tuple(keys)))
+    if not parts:
+        return Nothing()
+    return parts[0] if len(parts) == 1 else Or(tuple(parts))
+
+
+def _flat(trees: Iterable[Tree], kind: type[And | Or]) -> Iterable[Tree]:
+    for tree in trees:
+        if isinstance(tree, And | Or) and isinstance(tree, kind):
+            yield from _flat(tree.parts, kind)
+        else:
+            yield tree
