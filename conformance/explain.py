@@ -30,7 +30,7 @@ class Place(NamedTuple):
 
 
 def explain(resource_type: str, data: bytes) -> list[Issue]:
-    """Return every problem of the bytes as a resource of this type, ordered as the specification orders elements; none when it is valid.
+    """Return every problem of the bytes as a resource of this type, in the order of its elements.
 
     The first MAX_ISSUES are told one by one, a last issue counts the rest.
     """

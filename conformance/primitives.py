@@ -48,7 +48,7 @@ Some: TypeAlias = Annotated[list[T], Meta(min_length=1)]
 Base64Binary: TypeAlias = Annotated[str, Meta(min_length=1)]
 Boolean: TypeAlias = bool
 Canonical: TypeAlias = Annotated[str, Meta(pattern=PATTERNS["canonical"])]
-Code: TypeAlias = Annotated[str, Meta(pattern=PATTERNS["code"])]
+Code: TypeAlias = Annotated[str, Meta(pattern=PATTERNS["code"], max_length=MAX_STRING)]
 Date: TypeAlias = Annotated[str, Meta(pattern=PATTERNS["date"])]
 DateTime: TypeAlias = Annotated[str, Meta(pattern=PATTERNS["dateTime"])]
 Decimal: TypeAlias = float

@@ -10,14 +10,13 @@ from conformance.narrative import problem
 from conformance.primitives import BOUNDS, MAX_STRING, PATTERNS
 from conformance.source import Number, Object
 
-_STRING_TYPES = frozenset({"string", "markdown"})
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _PATTERNS = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 _EXPECTED = {
     "base64Binary": "base64 text",
     "boolean": "true or false",
     "canonical": "a URI without blanks, with |version at most",
-    "code": "a code: no blanks at its ends, no two blanks together",
+    "code": "a text of 1 to 1048576 characters without blanks at its ends or two together",
     "date": "YYYY, YYYY-MM or YYYY-MM-DD, a day that exists",
     "dateTime": "YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss with a zone (Z or +hh:mm), a day that exists",
     "decimal": "a number between -1.8e308 and 1.8e308",
@@ -60,14 +59,15 @@ def _number_fault(fhir_type: str, text: Number) -> str | None:
 
 
 def _text_fault(fhir_type: str, text: str) -> str | None:
-    if fhir_type in _STRING_TYPES:
-        return None if 1 <= len(text) <= MAX_STRING else _unexpected(fhir_type, text)
+    if fhir_type in ("string", "markdown", "code") and not 1 <= len(text) <= MAX_STRING:
+        return _unexpected(fhir_type, text)
     if fhir_type == "base64Binary":
         return None if is_base64(text) else _unexpected(fhir_type, text)
     if fhir_type == "xhtml":
         found = problem(text)
         return f"The narrative {found}." if found else None
-    return None if _PATTERNS[fhir_type].search(text) else _unexpected(fhir_type, text)
+    pattern = _PATTERNS.get(fhir_type)
+    return _unexpected(fhir_type, text) if pattern and not pattern.search(text) else None
 
 
 def _unexpected(fhir_type: str, text: str) -> str:
