@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.house.tree import PACKAGES, ROOT, short, under
+from tests.house.tree import PACKAGES, ROOT, modules, short, under
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DIRECT = {
@@ -74,6 +75,31 @@ def _requires(name: str) -> list[Requirement]:
         return [Requirement(line) for line in requires(name) or []]
     except PackageNotFoundError:
         return []
+
+
+@pytest.mark.parametrize(("name", "folders"), [("runtime", PACKAGES), ("test", ("tests", "tools"))])
+def test_every_library_that_is_imported_is_a_declared_dependency(name: str, folders: tuple[str, ...]) -> None:
+    declared = {canonicalize_name(Requirement(line).name) for line in DIRECT[name]}
+    known = packages_distributions()
+    ours = {*PACKAGES, "tests", *sys.stdlib_module_names}
+    undeclared = {
+        f"{short(file)}: {top}"
+        for file, tree in modules(*folders)
+        for top in imported(tree) - ours
+        if not {canonicalize_name(owner) for owner in known.get(top, [])} & declared
+    }
+    assert undeclared == set()
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """Return the first names of what a module imports absolutely."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
 
 
 def test_the_wheel_carries_every_file_of_the_four_packages(tmp_path: Path) -> None:
