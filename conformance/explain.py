@@ -32,7 +32,7 @@ class Place(NamedTuple):
 def explain(resource_type: str, data: bytes) -> list[Issue]:
     """Return every problem of the bytes as a resource of this type, in the order of its elements.
 
-    The first MAX_ISSUES are told one by one, a last issue counts the rest.
+    The walk ends after MAX_ISSUES; a last issue then says that there are more.
     """
     walk = _Walk()
     try:
@@ -40,8 +40,10 @@ def explain(resource_type: str, data: bytes) -> list[Issue]:
     except Unreadable as unreadable:
         return [unreadable.issue]
     except RecursionError:
-        walk.add("too-long", f"The resource is nested deeper than {MAX_DEPTH} levels.", resource_type)
-    return walk.told()
+        walk.issues.append(error("too-long", f"The resource is nested deeper than {MAX_DEPTH} levels.", resource_type))
+    except _Enough:
+        walk.issues.append(Issue("information", "informational", "There are more problems, which are not told."))
+    return walk.issues
 
 
 def syntax(data: bytes) -> list[Issue]:
@@ -70,22 +72,20 @@ def places(group_name: str) -> Mapping[str, Place]:
     return found
 
 
+class _Enough(Exception):
+    """As many problems are found as are told."""
+
+
 class _Walk:
     """One walk over one resource; gathers issues."""
 
     def __init__(self) -> None:
         self.issues: list[Issue] = []
-        self.untold = 0
 
     def add(self, code: str, diagnostics: str, path: str) -> None:
-        if len(self.issues) < MAX_ISSUES:
-            self.issues.append(error(code, diagnostics, path))
-        else:
-            self.untold += 1
-
-    def told(self) -> list[Issue]:
-        more = Issue("information", "informational", f"{self.untold} more problems are not told.")
-        return [*self.issues, more] if self.untold else self.issues
+        if len(self.issues) == MAX_ISSUES:
+            raise _Enough
+        self.issues.append(error(code, diagnostics, path))
 
     def resource(self, value: object, path: str, expected: str | None, depth: int) -> None:
         """Walk a resource; `expected` is its type where only one fits."""

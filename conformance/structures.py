@@ -116,10 +116,13 @@ def _deep(written: bytes) -> bool:
     """Whether objects may stand deeper than the limit: brackets inside of strings may raise a false doubt."""
     brackets = written.translate(None, _NOT_BRACKETS)
     for _ in range(MAX_DEPTH):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
         if not brackets:
             return False
-    return True
+        inner = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(inner) == len(brackets):
+            return True  # only brackets of a text are left
+        brackets = inner
+    return bool(brackets)
 
 
 def _explained(resource_type: str, data: bytes) -> list[Issue]:
