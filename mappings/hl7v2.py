@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from mappings.charset import Decoded, decode
@@ -194,7 +195,7 @@ def split_batch(text: str) -> list[str]:
     """Return the messages of a batch (FHS, BHS, BTS, FTS around them) or of several messages sent as one."""
     message = parse(text)
     starts = [i for i, segment in enumerate(message.segments) if segment.id == "MSH"]
-    bounds = zip(starts, [*starts[1:], len(message.segments)], strict=True)
+    bounds = pairwise([*starts, len(message.segments)])
     return ["".join(s.text + s.end for s in message.segments[a:b] if s.id not in _ENVELOPE) for a, b in bounds]
 
 

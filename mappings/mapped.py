@@ -1,0 +1,78 @@
+"""What a mapping takes and gives: the sender's profile, the resources with their identity, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+
+from conformance.issue import Issue
+
+Json = dict[str, Any]
+
+
+class SenderProfile(msgspec.Struct, frozen=True):
+    """What must be known of a sender beyond its messages.
+
+    `scope` names the sender in the systems of identifiers it leaves without an authority; default MSH-4, else MSH-3.
+    `zone` is the IANA zone of its local times; "" where nobody knows it: such times are then cut to their day.
+    `systems` maps an assigning authority (namespace or universal id) to an identifier system, `code_systems` a coding
+    system's name to its URI; both come before the built-in rules.
+    """
+
+    scope: str = ""
+    zone: str = "UTC"
+    systems: Mapping[str, str] = {}
+    code_systems: Mapping[str, str] = {}
+
+
+class Entry(msgspec.Struct):
+    """One resource of a message, who it is, and how it meets what is stored.
+
+    `match`: identifiers (system, value), all of them also in the resource, that tell it is the same one.
+    `mode`: "merge" into the match, else create; "create": leave a match as it is.
+    `newer`: dateTime by which an older message is told from a newer one.
+    `removed`: elements that HL7's `""` deletes; `value[x]` names every choice, `telecom[use=home]` some items,
+    `period.end` a child. `keep`: elements that must not replace a finished one (OBX-11 V).
+    `lineage`: element → HL7 field, as in `name[0]` → `PID-5`.
+    """
+
+    full_url: str
+    resource: Json
+    match: tuple[tuple[str, str], ...] = ()
+    mode: Literal["merge", "create"] = "merge"
+    newer: str | None = None
+    removed: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    lineage: dict[str, str] = {}
+
+
+class Mapped(msgspec.Struct):
+    """What a message says in FHIR; entries come in the order in which references need them."""
+
+    entries: list[Entry]
+    issues: list[Issue]
+
+
+class Unmapped(Exception):
+    """The message has no map, or lacks what its map needs; `issues` say which."""
+
+    def __init__(self, issues: Sequence[Issue]) -> None:
+        super().__init__("; ".join(issue.diagnostics for issue in issues))
+        self.issues = list(issues)
+
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+
+
+def encode(resource: Json) -> bytes:
+    """Return a resource as JSON; decimals keep their digits."""
+    return _encoder.encode(resource)
+
+
+def decode(body: bytes) -> Json:
+    """Return JSON as a resource whose decimals keep their digits; raises msgspec.DecodeError."""
+    return _decoder.decode(body)
