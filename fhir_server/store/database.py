@@ -90,7 +90,13 @@ class Database:
         batch: list[Statement] = [(sql, params)]
         if tenant_id is not None:
             batch.insert(0, (_SET_TENANT_CUSTOM if custom_plan else _SET_TENANT, (str(tenant_id),)))
-        return await _fetch(self._pool, batch)
+        return (await _fetch(self._pool, batch, len(batch) - 1))[0]
+
+    async def run(self, tenant_id: int | None, *statements: Statement) -> list[Rows]:
+        """Run statements in a transaction of their own, in one round trip, and return the rows of each."""
+        if tenant_id is None:
+            return await _fetch(self._pool, statements)
+        return await _fetch(self._pool, [(_SET_TENANT, (str(tenant_id),)), *statements], 1)
 
     async def fetch_aside(self, sql: str, params: Sequence[Any] = ()) -> Rows:
         """Run a short statement that waits for no lock on a connection kept for such.
@@ -98,7 +104,7 @@ class Database:
         For those who hold a transaction already: were they to wait for a connection of the pool, all of whose users
         may wait for their locks, nobody would go on.
         """
-        return await _fetch(self._aside, [(sql, params)])
+        return (await _fetch(self._aside, [(sql, params)]))[0]
 
     @asynccontextmanager
     async def transaction(self, tenant_id: int | None) -> AsyncIterator[Tx]:
@@ -117,7 +123,8 @@ class Database:
 class Tx:
     """A transaction. What is deferred goes out with the next fetch, or with the commit, in one round trip.
 
-    BEGIN and the tenant are deferred too, so a transaction of deferred statements alone costs one round trip.
+    BEGIN and the tenant are sent with the first of them, so a transaction of deferred statements alone costs one round
+    trip.
     """
 
     def __init__(self, database: Database, pool: Pool, tenant_id: int | None) -> None:
@@ -125,7 +132,7 @@ class Tx:
         self.tenant_id = tenant_id
         self._pool = pool
         self._wire: Wire | None = None
-        self._deferred: list[Statement] = [("begin", ())]
+        self._deferred: list[Statement] = []
         if tenant_id is not None:
             self.set_tenant(tenant_id)
 
@@ -145,18 +152,26 @@ class Tx:
         assert self._wire is not None
         return self._wire.rows(results[-1])
 
+    def savepoint(self, name: str) -> None:
+        """Queue a point to which `rollback_to` can return; only after a fetch."""
+        self._deferred.append((f"savepoint {name}", ()))
+
     def rollback_to(self, savepoint: str) -> None:
-        """Forget what is queued and take back what was done since `savepoint NAME`, failed or not."""
+        """Forget what is queued and take back what was done since the savepoint, failed or not."""
         self._deferred = [(f"rollback to savepoint {savepoint}", ())]
 
     async def _flush(self) -> list[pq.abc.PGresult]:
         batch, self._deferred = self._deferred, []
         if self._wire is None:
             self._wire = await self._pool.take()
+            batch.insert(0, ("begin", ()))
         return await _run(self._wire, batch)
 
     async def _commit(self) -> None:
-        if self._wire is None and not self._worth_sending():
+        if self._wire is None:
+            # Nothing was fetched, so all goes out at once: a transaction without BEGIN and COMMIT.
+            if any(sql != _SET_TENANT for sql, _ in self._deferred):
+                await _fetch(self._pool, self._deferred)
             return
         self._deferred.append(("commit", ()))
         results = await self._flush()
@@ -177,15 +192,12 @@ class Tx:
             self._pool.give(self._wire)
             self._wire = None
 
-    def _worth_sending(self) -> bool:
-        return any(sql not in ("begin", _SET_TENANT) for sql, _ in self._deferred)
 
-
-async def _fetch(pool: Pool, batch: Sequence[Statement]) -> Rows:
+async def _fetch(pool: Pool, batch: Sequence[Statement], skip: int = 0) -> list[Rows]:
+    """Run a batch without BEGIN, which is one transaction, committed by the sync; return the rows after `skip`."""
     wire = await pool.take()
     try:
-        results = await _run(wire, batch)
-        return wire.rows(results[-1])
+        return [wire.rows(result) for result in (await _run(wire, batch))[skip:]]
     finally:
         pool.give(wire)
 

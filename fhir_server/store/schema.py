@@ -114,7 +114,7 @@ job_ticket = Table(
     _may("due", _INSTANT),  # null: an earlier ticket of its order stands before it
     PrimaryKeyConstraint("id", name="job_ticket_pkey"),
 )
-Index("job_ticket_due", job_ticket.c.due, job_ticket.c.id, postgresql_where=job_ticket.c.due.isnot(None))
+Index("job_ticket_due", *(job_ticket.c[c] for c in ("kind", "due", "id")), postgresql_where=text("due is not null"))
 Index("job_ticket_order", job_ticket.c.tenant_id, job_ticket.c.order_hash, job_ticket.c.id)
 Index("job_ticket_target", job_ticket.c.tenant_id, job_ticket.c.kind, job_ticket.c.target)
 
@@ -221,7 +221,7 @@ inbox = Table(
     _may("peer", Text),
     _may("processed", _INSTANT),
     _may("result", JSONB),  # references of what was written
-    PrimaryKeyConstraint("tenant_id", "received", "id", name="inbox_pkey"),
+    PrimaryKeyConstraint("tenant_id", "id", "received", name="inbox_pkey"),
     CheckConstraint("state in ('received', 'done', 'buried', 'rejected')", name="inbox_state_check"),
     postgresql_partition_by="range (received)",
 )

@@ -47,7 +47,7 @@ create table job_ticket (
     queued timestamptz not null,
     due timestamptz
 ) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500);
-create index job_ticket_due on job_ticket (due, id) where due is not null;
+create index job_ticket_due on job_ticket (kind, due, id) where due is not null;
 create index job_ticket_order on job_ticket (tenant_id, order_hash, id);
 create index job_ticket_target on job_ticket (tenant_id, kind, target);
 """
@@ -132,7 +132,7 @@ create table inbox (
     peer text,
     processed timestamptz,
     result jsonb,
-    primary key (tenant_id, received, id)
+    primary key (tenant_id, id, received)
 ) partition by range (received);
 create table inbox_default partition of inbox default;
 create index inbox_control_id on inbox (tenant_id, control_id);

@@ -1,0 +1,238 @@
+"""The inbox: messages as they came, made durable before they are acknowledged, and processed in order exactly once.
+
+HL7 v2.5.1 chapter 2.9.2 (what an acknowledgement promises)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from conformance.issue import Issue
+from fhir_server.store import tickets
+from fhir_server.store.database import Database, Tx
+from fhir_server.store.messages import State, Stored, Summary, counts, listed, replay, show
+from fhir_server.store.tickets import ADD, CHANNEL, MESSAGE, WORK, Ticket
+
+__all__ = [
+    "Accepted", "Claimed", "Kept", "State", "Stored", "Summary",
+    "accept", "bury", "claim", "counts", "finish", "listed", "replay", "retry", "show",
+]  # fmt: skip
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to be kept: `received` is to be processed, `rejected` was refused by its MSH and is only kept.
+
+    `ack` is what the sender is told, now and whenever it sends the same again; None where that is decided later.
+    """
+
+    received: datetime
+    raw: bytes
+    channel: str
+    order_key: int
+    state: Literal["received", "rejected"] = "received"
+    order_text: str | None = None
+    sender_app: str | None = None
+    sender_facility: str | None = None
+    control_id: str | None = None
+    message_type: str | None = None
+    trigger: str | None = None
+    ack: bytes | None = None
+    peer: str | None = None
+    reason: Sequence[Issue] = ()
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What became of an Accepted: `duplicate` met a message kept before, whose id, moment, state and ack these are.
+
+    `reused_id` tells that the sender used the same control id for other content before.
+    """
+
+    id: int
+    received: datetime
+    ack: bytes | None
+    state: State
+    duplicate: bool = False
+    reused_id: bool = False
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A message locked for processing; `attempts` counts the tries before this one."""
+
+    ticket: Ticket
+    id: int
+    received: datetime
+    channel: str
+    order_key: int
+    attempts: int
+    raw: bytes
+    control_id: str | None
+    peer: str | None
+
+    @property
+    def tenant_id(self) -> int:
+        """Return whose message it is."""
+        return self.ticket.tenant_id
+
+
+# Column of the inbox and type, in the order of the parameters; `n` numbers the rows.
+_GIVEN = {
+    "received": "timestamptz",
+    "raw": "bytea",
+    "channel": "text",
+    "order_key": "bigint",
+    "state": "text",
+    "order_text": "text",
+    "sender_app": "text",
+    "sender_facility": "text",
+    "control_id": "text",
+    "message_type": "text",
+    "trigger": "text",
+    "ack": "bytea",
+    "peer": "text",
+    "reason": "text",
+    "content_hash": "bytea",
+    "control_key": "bytea",
+}
+_COPIED = [name for name in _GIVEN if name not in ("reason", "control_key")]
+
+# Rows of message_seen go in sorted, so that two accepts of the same messages do not wait for each other.
+_ACCEPT = f"""
+with given as materialized (
+    select nextval('inbox_id') as id, g.* from
+        (select * from unnest({", ".join(f"%s::{kind}[]" for kind in _GIVEN.values())})
+            with ordinality as g ({", ".join(_GIVEN)}, n) order by n) g
+), seen as (
+    insert into message_seen (tenant_id, control_key, content_hash, received, message_id)
+    select %s, control_key, content_hash, received, id from given where state = 'received'
+    order by control_key, content_hash, n on conflict do nothing returning message_id
+), fresh as materialized (
+    select *, state = 'received' and exists
+        (select 1 from message_seen m where m.tenant_id = %s and m.control_key = given.control_key
+            and m.content_hash <> given.content_hash) as reused
+    from given where state <> 'received' or id in (select message_id from seen)
+), kept as (
+    insert into inbox (tenant_id, id, reason, reused_id, {", ".join(_COPIED)})
+    select %s, id, reason::jsonb, reused::int, {", ".join(_COPIED)} from fresh
+), queue as (
+    select received, id as target, order_key as order_hash, received as queued from fresh where state = 'received'
+), queued as ({ADD.format(kind=MESSAGE, source="queue")})
+select n, id, reused from fresh
+"""  # noqa: S608
+_DUPLICATES = """
+select g.n, i.id, i.received, i.ack, i.state from unnest(%s::bytea[], %s::bytea[]) with ordinality
+    as g (control_key, content_hash, n)
+join message_seen s on s.tenant_id = %s and s.control_key = g.control_key and s.content_hash = g.content_hash
+join inbox i on i.tenant_id = %s and i.received = s.received and i.id = s.message_id
+"""
+
+
+async def accept(db: Database, tenant_id: int, messages: Sequence[Accepted]) -> list[Kept]:
+    """Make messages durable in one commit, with their tickets, and return what became of each, in order.
+
+    The same message again (MSH-3, MSH-4, MSH-10 and content) is not kept a second time. Raises errors.Busy; nothing of
+    the group is kept then.
+    """
+    if not messages:
+        return []
+    hashes = [hashlib.sha256(m.raw).digest() for m in messages]
+    controls = [_control_key(m) for m in messages]
+    values = (*_columns(messages), hashes, controls)
+    *_, rows = await db.run(
+        tenant_id,
+        ("select pg_notify(%s, '')", (CHANNEL,)),
+        tickets.lock_orders([m.order_key for m in messages if m.state == "received"]),
+        (_ACCEPT, (*values, *(tenant_id,) * 5)),
+    )
+    kept: dict[int, Kept] = {}
+    for n, id_, reused in rows:
+        message = messages[n - 1]
+        kept[n - 1] = Kept(id_, message.received, message.ack, message.state, reused_id=reused)
+    if len(kept) < len(messages):
+        again = [n for n in range(len(messages)) if n not in kept]
+        params = ([controls[n] for n in again], [hashes[n] for n in again], tenant_id, tenant_id)
+        for n, id_, received, ack, state in await db.fetch(tenant_id, _DUPLICATES, params):
+            kept[again[n - 1]] = Kept(id_, received, ack, state, duplicate=True)
+    return [kept[n] for n in range(len(messages))]
+
+
+_LOAD = """
+select channel, order_key, attempts, raw, control_id, peer from inbox
+where tenant_id = %s and received = %s and id = %s
+"""
+
+
+async def claim(tx: Tx, now: datetime) -> Claimed | None:
+    """Lock the next message that may be processed, first in first out per order key; None where there is none.
+
+    `tx` is a transaction without tenant; it gets the message's. It belongs to this message until it ends.
+    """
+    ticket = await tickets.claim(tx, MESSAGE, now)
+    if ticket is None:
+        return None
+    assert ticket.received is not None
+    rows = await tx.fetch(_LOAD, (ticket.tenant_id, ticket.received, ticket.target))
+    return Claimed(ticket, ticket.target, ticket.received, *rows[0])
+
+
+_SETTLE = """
+update inbox set state = %s, attempts = attempts + 1, processed = %s, due = %s, reason = %s::jsonb, result = %s::jsonb,
+    ack = coalesce(%s, ack)
+where tenant_id = %s and received = %s and id = %s
+"""
+
+
+def finish(
+    tx: Tx, message: Claimed, now: datetime, result: Any = None, reason: Sequence[Issue] = (), ack: bytes | None = None
+) -> None:
+    """Queue that the message is done; `result` is JSON that tells what was written, `reason` what is worth knowing."""
+    tickets.remove(tx, message.ticket)
+    _settle(tx, message, "done", now, None, reason, result, ack)
+
+
+def retry(tx: Tx, message: Claimed, due: datetime, reason: Sequence[Issue]) -> None:
+    """Take back what processing did and queue another try at `due`; later messages of its order wait for it."""
+    tx.rollback_to(WORK)
+    tickets.postpone(tx, message.ticket, due)
+    _settle(tx, message, "received", None, due, reason, None, None)
+
+
+def bury(tx: Tx, message: Claimed, now: datetime, reason: Sequence[Issue], ack: bytes | None = None) -> None:
+    """Take back what processing did and queue that the message is given up, with the reason; its order goes on."""
+    tx.rollback_to(WORK)
+    tickets.remove(tx, message.ticket)
+    _settle(tx, message, "buried", now, None, reason, None, ack)
+
+
+def _settle(
+    tx: Tx,
+    message: Claimed,
+    state: State,
+    processed: datetime | None,
+    due: datetime | None,
+    reason: Sequence[Issue],
+    result: Any,
+    ack: bytes | None,
+) -> None:
+    values = (state, processed, due, _json(list(reason) or None), _json(result), ack)
+    tx.defer(_SETTLE, (*values, message.tenant_id, message.received, message.id))
+
+
+def _columns(messages: Sequence[Accepted]) -> list[list[Any]]:
+    given = [name for name in _GIVEN if name not in ("reason", "content_hash", "control_key")]
+    return [[getattr(m, name) for m in messages] for name in given] + [
+        [_json(list(m.reason) or None) for m in messages]
+    ]
+
+
+def _control_key(message: Accepted) -> bytes:
+    names = (message.sender_app, message.sender_facility, message.control_id)
+    return hashlib.sha256("\0".join(name or "" for name in names).encode()).digest()[:16]
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()

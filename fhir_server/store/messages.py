@@ -1,0 +1,116 @@
+"""What operators ask of the inbox: how many, which, what exactly, and process it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from fhir_server.store import tickets
+from fhir_server.store.database import Database
+from fhir_server.store.tickets import ADD, CHANNEL, MESSAGE
+
+State = Literal["received", "done", "buried", "rejected"]
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """A message without its bytes; `reason` has its issues as JSON, `result` what was written."""
+
+    id: int
+    received: datetime
+    channel: str
+    sender_app: str | None
+    sender_facility: str | None
+    control_id: str | None
+    message_type: str | None
+    trigger: str | None
+    order_text: str | None
+    state: State
+    reused_id: bool
+    attempts: int
+    due: datetime | None
+    processed: datetime | None
+    peer: str | None
+    reason: Any
+    result: Any
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A message with its bytes and the acknowledgement that its sender got."""
+
+    summary: Summary
+    raw: bytes
+    ack: bytes | None
+
+
+_COLUMNS = ", ".join(name if name != "reused_id" else "reused_id = 1" for name in Summary.__struct_fields__)
+_LIST = f"""
+select {_COLUMNS} from inbox
+where tenant_id = %s and id < %s and (%s::text[] is null or state = any(%s)) and (%s::text is null or control_id = %s)
+order by id desc limit %s
+"""  # noqa: S608
+_SHOW = f"select {_COLUMNS}, raw, ack from inbox where tenant_id = %s and id = %s"  # noqa: S608
+_COUNTS = """
+select state, count(*) from inbox where tenant_id = %s and received >= coalesce(%s::timestamptz, '-infinity') group by state
+"""
+_NEWEST = 2**63 - 1
+
+
+async def counts(db: Database, tenant_id: int, since: datetime | None = None) -> dict[str, int]:
+    """Return the number of messages by state, of those received at `since` or later."""
+    return dict(await db.fetch(tenant_id, _COUNTS, (tenant_id, since)))
+
+
+async def listed(
+    db: Database,
+    tenant_id: int,
+    *,
+    states: Sequence[State] = (),
+    control_id: str | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Summary]:
+    """Return at most `limit` messages, the newest first; the next page is `before` the last one's id."""
+    wanted = list(states) or None
+    params = (tenant_id, _NEWEST if before is None else before, wanted, wanted, control_id, control_id, limit)
+    return [Summary(*row) for row in await db.fetch(tenant_id, _LIST, params, custom_plan=True)]
+
+
+async def show(db: Database, tenant_id: int, id_: int) -> Stored | None:
+    """Return one message, or None where the tenant has none of this id."""
+    rows = await db.fetch(tenant_id, _SHOW, (tenant_id, id_))
+    return Stored(Summary(*rows[0][:-2]), *rows[0][-2:]) if rows else None
+
+
+_LOCK = """
+select received, id, order_key from inbox
+where tenant_id = %s and id = any(%s::bigint[]) and state in ('done', 'buried') order by id for update
+"""
+_RESET = """
+update inbox set state = 'received', attempts = 0, due = null, processed = null
+where tenant_id = %s and id = any(%s::bigint[])
+"""
+_AGAIN = ADD.format(
+    kind=MESSAGE,
+    source="(select received, target, order_hash, received as queued from"
+    " unnest(%s::timestamptz[], %s::bigint[], %s::bigint[]) u (received, target, order_hash))",
+)
+
+
+async def replay(db: Database, tenant_id: int, ids: Sequence[int]) -> list[int]:
+    """Queue messages that are done or buried to be processed again, after what waits in their order.
+
+    Returns the ids that were queued: a message still to be processed, or one refused by its MSH, is not.
+    """
+    async with db.transaction(tenant_id) as tx:
+        rows = await tx.fetch(_LOCK, (tenant_id, list(ids)))
+        found = [id_ for _, id_, _ in rows]
+        if found:
+            orders = [order_key for _, _, order_key in rows]
+            tx.defer(*tickets.lock_orders(orders))
+            tx.defer(_RESET, (tenant_id, found))
+            tx.defer(_AGAIN, (tenant_id, tenant_id, [received for received, _, _ in rows], found, orders))
+            tx.defer("select pg_notify(%s, '')", (CHANNEL,))
+    return found

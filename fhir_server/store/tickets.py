@@ -1,0 +1,93 @@
+"""Tickets: what is to be done, in order per key, claimed by whoever is free, across tenants.
+
+A ticket tells nothing of a patient. The first of its order has a `due`; those behind it have none and cost a claim
+nothing. It stays locked inside the transaction that does the work and is deleted by it: a worker that dies gives it
+back, and what was done is done exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from fhir_server.store.database import Database, Tx
+
+MESSAGE, JOB = 1, 2
+CHANNEL = "concord_jobs"
+# What is done under a claimed ticket can be taken back to here without losing the claim.
+WORK = "work"
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """A claimed piece of work; `received` is None but for a message."""
+
+    id: int
+    tenant_id: int
+    kind: int
+    received: datetime | None
+    target: int
+    order_hash: int
+
+
+_CLAIM = """
+select id, tenant_id, kind, received, target, order_hash from job_ticket
+where kind = %s and due <= %s order by due, id limit 1 for update skip locked
+"""
+_LOCK = "select pg_advisory_xact_lock((hash >> 32)::int, hash::bit(32)::int) from unnest(%s::bigint[]) hash"
+_PROMOTE = """
+update job_ticket set due = queued where due is null and id =
+    (select id from job_ticket where tenant_id = %s and order_hash = %s order by id limit 1)
+"""
+# Adds tickets for the rows of `{source}` (received, target, order_hash, queued): the first of an order that is empty
+# is due at once, all others wait. Only under the locks of `lock_orders` is that still so when this commits.
+ADD = """
+insert into job_ticket (tenant_id, kind, received, target, order_hash, queued, due)
+select %s, {kind}, s.received, s.target, s.order_hash, s.queued,
+       case when row_number() over (partition by s.order_hash order by s.target) = 1 and not exists
+           (select 1 from job_ticket t where t.tenant_id = %s and t.order_hash = s.order_hash) then s.queued end
+from {source} s order by s.target
+"""
+
+
+def lock_orders(order_hashes: Sequence[int]) -> tuple[str, tuple[list[int]]]:
+    """Return the statement that keeps others from adding to these orders, or taking from them, until we commit.
+
+    Without it, a ticket added while the one before it finishes would wait for ever: neither sees the other. Their locks
+    are of a kind of their own (two numbers), so that they never meet those of identifiers.
+    """
+    return _LOCK, (sorted(set(order_hashes)),)
+
+
+async def claim(tx: Tx, kind: int, now: datetime) -> Ticket | None:
+    """Lock the ticket that has been due for longest and that nobody else works on; None where there is none.
+
+    Sets its tenant, and the savepoint to which `postpone` and `remove` can go back.
+    """
+    rows = await tx.fetch(_CLAIM, (kind, now))
+    if not rows:
+        return None
+    ticket = Ticket(*rows[0])
+    tx.set_tenant(ticket.tenant_id)
+    tx.savepoint(WORK)
+    return ticket
+
+
+def postpone(tx: Tx, ticket: Ticket, due: datetime) -> None:
+    """Queue that the ticket is tried again at `due`; those behind it wait for it."""
+    tx.defer("update job_ticket set due = %s where id = %s", (due, ticket.id))
+
+
+def remove(tx: Tx, ticket: Ticket) -> None:
+    """Queue that the ticket is done with and the next of its order is due."""
+    tx.defer("delete from job_ticket where id = %s", (ticket.id,))
+    tx.defer(*lock_orders([ticket.order_hash]))
+    tx.defer(_PROMOTE, (ticket.tenant_id, ticket.order_hash))
+
+
+async def next_due(db: Database, kind: int) -> datetime | None:
+    """Return when the earliest ticket is or was due, locked or not; None where there is none."""
+    sql = "select due from job_ticket where kind = %s and due is not null order by due limit 1"
+    rows = await db.fetch(None, sql, (kind,))
+    return rows[0][0] if rows else None
