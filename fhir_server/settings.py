@@ -80,11 +80,11 @@ class Settings(BaseSettings):
     )
     object_store: str = _row(
         _objects_under,
-        "Where documents are kept: `file:///FOLDER` or `s3://KEY:SECRET@HOST:PORT/BUCKET`.",
+        "Reserved, not read yet: where documents are kept, `file:///FOLDER` or `s3://KEY:SECRET@HOST:PORT/BUCKET`.",
         shown="the folder `objects` in the data folder",
     )
     master_key: SecretStr | None = _row(
-        None, "Key that wraps each tenant's data key: 32 random bytes in base64. Losing it loses what it wraps."
+        None, "Reserved, not read yet: the key that wraps each tenant's data key, 32 random bytes in base64."
     )
 
     base_url: str | None = _row(
@@ -101,7 +101,9 @@ class Settings(BaseSettings):
     stop_timeout: float = _row(15.0, "How long a stopping process may finish what it began.", unit="s", gt=0)
 
     max_body_bytes: int = _row(16 << 20, "Largest HTTP request body; a larger one gets 413.", unit="bytes", ge=1024)
-    max_json_depth: int = _row(64, "Deepest nesting of a JSON body.", unit="levels", ge=8, le=512)
+    max_json_depth: int = _row(
+        64, "Reserved, not read yet: deepest nesting of a JSON body.", unit="levels", ge=8, le=512
+    )
     max_bundle_entries: int = _row(10_000, "Most entries of a batch or transaction.", unit="entries", ge=1)
     default_page_size: int = _row(
         20, "Entries of a page of a search or history without `_count`.", unit="entries", ge=1
@@ -118,7 +120,7 @@ class Settings(BaseSettings):
     mllp_max_connections: int = _row(256, "Most MLLP connections open at one time.", unit="connections", ge=1)
     mllp_idle_timeout: float = _row(900.0, "An MLLP connection silent for so long is closed.", unit="s", gt=0)
     ack_timeout: float = _row(
-        30.0, "How long a sender waits for an acknowledgement before it tries again.", unit="s", gt=0
+        30.0, "Reserved, not read yet: how long a channel waits for an acknowledgement.", unit="s", gt=0
     )
 
     worker_concurrency: int = _row(4, "Messages that one worker processes at one time.", unit="messages", ge=1, le=256)

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 
+from fhir_server.cli import app
 from fhir_server.settings import Settings, unknown_variables, variable
 from tests.house.tree import ROOT
 
@@ -32,6 +34,14 @@ def test_every_part_of_the_installation_is_there() -> None:
     assert set(SERVICES) == {"postgres", "rabbitmq", "objects", "bucket", "migrate", "http", "mllp", "worker"}
     assert {name: service["command"] for name, service in OURS.items()} == {n: [n] for n in OURS}
     assert set(OURS) == {"migrate", "http", "mllp", "worker"}
+
+
+def test_every_command_is_one_of_concords() -> None:
+    commands = set(get_command(app).commands)  # type: ignore[attr-defined]
+    checks = [service["healthcheck"]["test"] for service in OURS.values() if "healthcheck" in service]
+    asked = {service["command"][0] for service in OURS.values()} | {c[2] for c in checks if c[1] == "concord"}
+    assert asked == {"migrate", "http", "mllp", "worker", "check"}
+    assert asked <= commands
 
 
 @pytest.mark.parametrize("name", OURS)
