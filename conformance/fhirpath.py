@@ -42,13 +42,18 @@ _MAX_FLOWS = 500
 
 
 class Branch(msgspec.Struct, frozen=True):
-    """Values of one FHIR type, found from one element of the resource (None: from the resource itself)."""
+    """Values of one FHIR type, found from one element of the resource (None: from the resource itself).
+
+    `path` names elements and criteria, so branches of equal path find equal values; `required` is the canonical URL of
+    the value set that the values must be from.
+    """
 
     attribute: str | None
     type: str
     path: str
     steps: tuple[Step, ...]
     many: bool = False
+    required: str | None = None
 
     def values(self, start: Any) -> Sequence[Any]:
         """Return the values, given what stands under `attribute` (never UNSET), or the resource."""
@@ -160,9 +165,10 @@ def _into(flow: Branch, name: str, kind: str, element: Element) -> Branch:
     # In an array of primitives null stands for a value that has only extensions.
     present = (_present,) if element.repeats and is_primitive(kind) else ()
     if flow.attribute is None and not flow.steps:
-        return Branch(attribute, kind, path, present, element.repeats)
+        return Branch(attribute, kind, path, present, element.repeats, element.required)
     take = _all(attribute) if element.repeats else _one(attribute)
-    return msgspec.structs.replace(flow, type=kind, path=path, steps=(*flow.steps, take, *present))
+    steps = (*flow.steps, take, *present)
+    return msgspec.structs.replace(flow, type=kind, path=path, steps=steps, required=element.required)
 
 
 def _one(attribute: str) -> Step:

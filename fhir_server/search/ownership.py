@@ -1,0 +1,138 @@
+"""Whose a resource is, and of which class: the exact columns that permission rules look at.
+
+http://hl7.org/fhir/R4/compartmentdefinition-patient.html · http://hl7.org/fhir/R4/security-labels.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any
+
+from msgspec import UNSET
+
+from conformance.fhirpath import Branch
+from conformance.r4 import facts
+from conformance.search_params import SearchParam
+from fhir_server.search.reference import Place
+
+
+class Class(IntEnum):
+    """The number of a class in the database; these never change."""
+
+    DEMOGRAPHIC = 1
+    CLINICAL = 2
+    FINANCIAL = 3
+    LEGAL = 4
+    PSYCH = 5
+
+
+# A type that is not listed is clinical: what nobody thought of is guarded like a note.
+CLASSES: Mapping[str, Class] = {
+    **dict.fromkeys(
+        (
+            "Appointment",
+            "AppointmentResponse",
+            "Endpoint",
+            "HealthcareService",
+            "Location",
+            "Organization",
+            "OrganizationAffiliation",
+            "Patient",
+            "Person",
+            "Practitioner",
+            "PractitionerRole",
+            "RelatedPerson",
+            "Schedule",
+            "Slot",
+        ),
+        Class.DEMOGRAPHIC,
+    ),
+    **dict.fromkeys(
+        (
+            "Account",
+            "ChargeItem",
+            "ChargeItemDefinition",
+            "Claim",
+            "ClaimResponse",
+            "Coverage",
+            "CoverageEligibilityRequest",
+            "CoverageEligibilityResponse",
+            "EnrollmentRequest",
+            "EnrollmentResponse",
+            "ExplanationOfBenefit",
+            "InsurancePlan",
+            "Invoice",
+            "PaymentNotice",
+            "PaymentReconciliation",
+        ),
+        Class.FINANCIAL,
+    ),
+    **dict.fromkeys(("Consent", "Contract", "EpisodeOfCare"), Class.LEGAL),
+}
+# Labels of http://terminology.hl7.org/CodeSystem/v3-ActCode that need more than a role to be read: psychotherapy notes,
+# mental health, substance use (42 CFR Part 2) and the other conditions that the law sets apart. The system is not
+# looked at: a label of this name from anywhere closes the record.
+GUARDED = frozenset(
+    (
+        "42CFRPART2",
+        "BH",
+        "COGN",
+        "DVD",
+        "EMOTDIS",
+        "ETH",
+        "ETHUD",
+        "ETHUDANON",
+        "GDIS",
+        "HIV",
+        "MH",
+        "MST",
+        "OPIOIDUD",
+        "PSY",
+        "PSYTHPN",
+        "SCA",
+        "SDV",
+        "SEX",
+        "SICKLE",
+        "SPI",
+        "STD",
+        "SUD",
+        "TBOO",
+        "VIO",
+    )
+)
+
+
+def class_of(resource_type: str, resource: Any) -> Class:
+    """Return the class of a resource, by its type and by its security labels."""
+    meta = resource.meta
+    if meta is not UNSET and meta.security is not UNSET and _guarded(meta.security):
+        return Class.PSYCH
+    if resource_type == "DocumentReference" and resource.securityLabel is not UNSET:
+        labels = [c for concept in resource.securityLabel if concept.coding is not UNSET for c in concept.coding]
+        if _guarded(labels):
+            return Class.PSYCH
+    return CLASSES.get(resource_type, Class.CLINICAL)
+
+
+def _guarded(codings: list[Any]) -> bool:
+    return any(coding.code is not UNSET and coding.code.upper() in GUARDED for coding in codings)
+
+
+def patient_branches(resource_type: str, params: Mapping[str, SearchParam]) -> tuple[Branch, ...]:
+    """Return the paths that may lead to the Patient whose compartment a resource is in, the first of them to count."""
+    codes = facts.compartments()["Patient"].get(resource_type, ())
+    return tuple(branch for code in codes if code in params for branch in params[code].branches)
+
+
+def patient_of(place: Place, branches: tuple[Branch, ...], resource: Any) -> int | None:
+    """Return the self_key of the first Patient of this tenant that the paths lead to."""
+    for branch in branches:
+        start = resource if branch.attribute is None else getattr(resource, branch.attribute)
+        if start is UNSET:
+            continue
+        for value in branch.values(start):
+            text = getattr(value, "reference", UNSET)
+            if text is not UNSET and (found := place.local(text)) and found.type == "Patient":
+                return place.self_key(found)
+    return None
