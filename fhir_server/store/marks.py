@@ -16,3 +16,8 @@ def done(tx: Tx, source: bytes, first: int, last: int) -> None:
 async def ranges(db: Database, tenant_id: int, source: bytes) -> list[tuple[int, int]]:
     """Return the ranges of a source that are loaded."""
     return [(int(first), int(last)) for first, last in await db.fetch(tenant_id, _RANGES, (tenant_id, source))]
+
+
+async def refresh_statistics(db: Database) -> None:
+    """Let the planner know how the tables have grown; autovacuum would come to it only later."""
+    await db.fetch(None, "select refresh_statistics()")

@@ -53,7 +53,8 @@ order by id desc limit %s
 """  # noqa: S608
 _SHOW = f"select {_COLUMNS}, raw, ack from inbox where tenant_id = %s and id = %s"  # noqa: S608
 _COUNTS = """
-select state, count(*) from inbox where tenant_id = %s and received >= coalesce(%s::timestamptz, '-infinity') group by state
+select state, count(*) from inbox
+where tenant_id = %s and received >= coalesce(%s::timestamptz, '-infinity') group by state
 """
 _NEWEST = 2**63 - 1
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import msgspec
 
 from fhir_server.store.database import Tx
 
@@ -40,6 +43,15 @@ NARROW = (
 )
 
 Found = tuple[int, Any]
+
+
+def digest(entries: Any) -> int:
+    """Return a hash of the entries of the three kinds, whatever their order; 0 where there are none."""
+    found = [sorted(getattr(entries, table.kind)) for table in NARROW]
+    if not any(found):
+        return 0
+    data = msgspec.msgpack.encode(found)
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
 
 
 def add(tx: Tx, found: Sequence[Found]) -> None:

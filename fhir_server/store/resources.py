@@ -91,11 +91,11 @@ def lock_keys(tx: Tx, keys: Sequence[int]) -> None:
 
 
 _INSERT = """
-insert into resource (tenant_id, rid, type, id, version, updated, self_key, keys, body, patient, class)
-select %s, rid, type, id, version, updated, self_key, keys::bigint[], body, patient, class
+insert into resource (tenant_id, rid, type, id, version, updated, self_key, keys, body, narrow_hash, patient, class)
+select %s, rid, type, id, version, updated, self_key, keys::bigint[], body, narrow_hash, patient, class
 from unnest(%s::bigint[], %s::smallint[], %s::text[], %s::int[], %s::timestamptz[], %s::bigint[], %s::text[],
-            %s::bytea[], %s::bigint[], %s::smallint[])
-     as n (rid, type, id, version, updated, self_key, keys, body, patient, class)
+            %s::bytea[], %s::bigint[], %s::bigint[], %s::smallint[])
+     as n (rid, type, id, version, updated, self_key, keys, body, narrow_hash, patient, class)
 """
 # A version that is no longer there leaves type null, which the table refuses: the writer had not locked the row.
 _KEEP = """
@@ -108,10 +108,12 @@ from unnest(%s::bigint[], %s::int[]) as n (rid, version)
 _UPDATE = """
 update resource r
 set version = n.version, updated = n.updated, keys = n.keys::bigint[], body = n.body, codec = 0,
+    narrow_hash = n.narrow_hash,
     patient = case when n.body is null then r.patient else n.patient end,
     class = case when n.body is null then r.class else n.class end
-from unnest(%s::bigint[], %s::int[], %s::timestamptz[], %s::text[], %s::bytea[], %s::bigint[], %s::smallint[])
-     as n (rid, version, updated, keys, body, patient, class)
+from unnest(%s::bigint[], %s::int[], %s::timestamptz[], %s::text[], %s::bytea[], %s::bigint[], %s::bigint[],
+            %s::smallint[])
+     as n (rid, version, updated, keys, body, narrow_hash, patient, class)
 where r.tenant_id = %s and r.rid = n.rid
 """
 
@@ -121,19 +123,38 @@ def write(tx: Tx, writes: Sequence[Write]) -> None:
 
     The end of the block raises database.Collision where another writer was quicker.
     """
-    made = [w for w in writes if w.previous is None]
-    changed = [w for w in writes if w.previous is not None]
-    if made:
-        tx.defer(_INSERT, _inserted(tx, made))
+    created = [_Row(w, w.entries) for w in writes if w.previous is None]
+    changed = [_Row(w, w.entries) for w in writes if w.previous is not None]
+    if created:
+        tx.defer(_INSERT, _inserted(tx, created))
+        narrow.add(tx, [(row.write.rid, row.entries) for row in created if row.narrow_hash])
     if changed:
-        rids = [w.rid for w in changed]
-        tx.defer(_KEEP, (tx.tenant_id, rids, [w.version - 1 for w in changed], tx.tenant_id))
-        tx.defer(_UPDATE, _updated(tx, changed))
-        narrow.change(tx, rids, [(w.rid, w.entries) for w in changed if w.entries])
-    narrow.add(tx, [(w.rid, w.entries) for w in made if w.entries])
+        _change(tx, changed)
 
 
-def _inserted(tx: Tx, writes: Sequence[Write]) -> tuple[Any, ...]:
+class _Row:
+    """A write with the digest of its narrow entries."""
+
+    __slots__ = ("entries", "narrow_hash", "write")
+
+    def __init__(self, write: Write, entries: Entries | None) -> None:
+        self.write = write
+        self.entries = entries
+        self.narrow_hash = narrow.digest(entries) if entries else 0
+
+
+def _change(tx: Tx, rows: Sequence[_Row]) -> None:
+    rids = [row.write.rid for row in rows]
+    tx.defer(_KEEP, (tx.tenant_id, rids, [row.write.version - 1 for row in rows], tx.tenant_id))
+    tx.defer(_UPDATE, _updated(tx, rows))
+    differ = [row for row in rows if row.write.previous and row.narrow_hash != row.write.previous.narrow_hash]
+    if differ:
+        found = [(row.write.rid, row.entries) for row in differ if row.entries]
+        narrow.change(tx, [row.write.rid for row in differ], found)
+
+
+def _inserted(tx: Tx, rows: Sequence[_Row]) -> tuple[Any, ...]:
+    writes = [row.write for row in rows]
     return (
         tx.tenant_id,
         [w.rid for w in writes],
@@ -142,20 +163,22 @@ def _inserted(tx: Tx, writes: Sequence[Write]) -> tuple[Any, ...]:
         [w.version for w in writes],
         [w.updated for w in writes],
         [w.self_key for w in writes],
-        *_contents(writes),
+        *_contents(rows),
     )
 
 
-def _updated(tx: Tx, writes: Sequence[Write]) -> tuple[Any, ...]:
+def _updated(tx: Tx, rows: Sequence[_Row]) -> tuple[Any, ...]:
+    writes = [row.write for row in rows]
     versions = [w.version for w in writes]
-    return ([w.rid for w in writes], versions, [w.updated for w in writes], *_contents(writes), tx.tenant_id)
+    return ([w.rid for w in writes], versions, [w.updated for w in writes], *_contents(rows), tx.tenant_id)
 
 
-def _contents(writes: Sequence[Write]) -> tuple[list[Any], ...]:
-    entries = [w.entries for w in writes]
+def _contents(rows: Sequence[_Row]) -> tuple[list[Any], ...]:
+    entries = [row.entries for row in rows]
     return (
         ["{" + ",".join(map(str, e.keys)) + "}" if e else "{}" for e in entries],
-        [w.body for w in writes],
+        [row.write.body for row in rows],
+        [row.narrow_hash for row in rows],
         [e.patient if e else None for e in entries],
         [e.class_ if e else None for e in entries],
     )

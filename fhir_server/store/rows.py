@@ -10,11 +10,14 @@ import msgspec
 
 from fhir_server.store.database import Database
 
-COLUMNS = "rid, type, id, version, updated, self_key, keys, body"
+COLUMNS = "rid, type, id, version, updated, self_key, keys, body, narrow_hash"
 
 
 class Current(msgspec.Struct, frozen=True):
-    """The newest version of a resource; `body` None means that it was deleted."""
+    """The newest version of a resource; `body` None means that it was deleted.
+
+    `narrow_hash` is `narrow.digest` of its entries.
+    """
 
     rid: int
     type: int
@@ -24,6 +27,7 @@ class Current(msgspec.Struct, frozen=True):
     self_key: int
     keys: list[int]
     body: bytes | None
+    narrow_hash: int = 0
 
 
 _READ = f"select {COLUMNS} from resource where tenant_id = %s and type = %s and id = %s"  # noqa: S608

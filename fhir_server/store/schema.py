@@ -112,11 +112,10 @@ job_ticket = Table(
     _must("order_hash", BigInteger),  # tickets of one tenant and hash go one after the other
     _must("queued", _INSTANT),
     _may("due", _INSTANT),  # null: an earlier ticket of its order stands before it
-    PrimaryKeyConstraint("id", name="job_ticket_pkey"),
+    # No index on the id alone: the planner would walk it to find the first of an order.
+    PrimaryKeyConstraint("tenant_id", "order_hash", "id", name="job_ticket_pkey"),
 )
 Index("job_ticket_due", *(job_ticket.c[c] for c in ("kind", "due", "id")), postgresql_where=text("due is not null"))
-Index("job_ticket_order", job_ticket.c.tenant_id, job_ticket.c.order_hash, job_ticket.c.id)
-Index("job_ticket_target", job_ticket.c.tenant_id, job_ticket.c.kind, job_ticket.c.target)
 
 # ---- resources --------------------------------------------------------------------------------------------------
 
@@ -133,6 +132,7 @@ resource = Table(
     _must("keys", ARRAY(BigInteger)),  # tokens, references and URIs as hashes; '{}' once deleted
     _may("body", BYTEA),  # the bytes that are sent; null once deleted
     _must("codec", SmallInteger, server_default=text("0")),  # how `body` is stored; 0 plain
+    _must("narrow_hash", BigInteger, server_default=text("0")),  # of its entries in the three narrow tables; 0 none
     _may("patient", BigInteger),  # self_key of the Patient whose compartment it is in
     _may("cases", ARRAY(BigInteger)),
     _may("class", SmallInteger),

@@ -36,6 +36,12 @@ async def by_name(db: Database, name: str) -> Tenant | None:
     return Tenant(*rows[0]) if rows else None
 
 
+async def by_id(db: Database, tenant_id: int) -> Tenant | None:
+    """Return the tenant of this id, or None."""
+    rows = await db.fetch(None, "select id, name from tenant where id = %s", (tenant_id,))
+    return Tenant(*rows[0]) if rows else None
+
+
 async def settings(db: Database, tenant_id: int) -> dict[str, Any]:
     """Return the settings of a tenant. Raises Invalid where there is no such tenant."""
     rows = await db.fetch(None, "select settings from tenant where id = %s", (tenant_id,))

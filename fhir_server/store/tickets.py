@@ -36,8 +36,10 @@ select id, tenant_id, kind, received, target, order_hash from job_ticket
 where kind = %s and due <= %s order by due, id limit 1 for update skip locked
 """
 _LOCK = "select pg_advisory_xact_lock((hash >> 32)::int, hash::bit(32)::int) from unnest(%s::bigint[]) hash"
+_POSTPONE = "update job_ticket set due = %s where tenant_id = %s and order_hash = %s and id = %s"
+_DELETE = "delete from job_ticket where tenant_id = %s and order_hash = %s and id = %s"
 _PROMOTE = """
-update job_ticket set due = queued where due is null and id =
+update job_ticket set due = queued where due is null and tenant_id = %s and order_hash = %s and id =
     (select id from job_ticket where tenant_id = %s and order_hash = %s order by id limit 1)
 """
 # Adds tickets for the rows of `{source}` (received, target, order_hash, queued): the first of an order that is empty
@@ -76,14 +78,18 @@ async def claim(tx: Tx, kind: int, now: datetime) -> Ticket | None:
 
 def postpone(tx: Tx, ticket: Ticket, due: datetime) -> None:
     """Queue that the ticket is tried again at `due`; those behind it wait for it."""
-    tx.defer("update job_ticket set due = %s where id = %s", (due, ticket.id))
+    tx.defer(_POSTPONE, (due, *_key(ticket)))
 
 
 def remove(tx: Tx, ticket: Ticket) -> None:
     """Queue that the ticket is done with and the next of its order is due."""
-    tx.defer("delete from job_ticket where id = %s", (ticket.id,))
+    tx.defer(_DELETE, _key(ticket))
     tx.defer(*lock_orders([ticket.order_hash]))
-    tx.defer(_PROMOTE, (ticket.tenant_id, ticket.order_hash))
+    tx.defer(_PROMOTE, (ticket.tenant_id, ticket.order_hash) * 2)
+
+
+def _key(ticket: Ticket) -> tuple[int, int, int]:
+    return ticket.tenant_id, ticket.order_hash, ticket.id
 
 
 async def next_due(db: Database, kind: int) -> datetime | None:

@@ -32,7 +32,7 @@ async def test_a_created_resource_is_read_back_byte_for_byte(database: Database,
     async with database.transaction(tenants[0]) as tx:
         write(tx, [new(rid, "a", self_key=-7, found=Entries(keys=[-(2**63), 2**63 - 1]), body=body)])
     row = await read(database, tenants[0], PATIENT, "a")
-    assert row == Current(rid, PATIENT, "a", 1, NOW, -7, [-(2**63), 2**63 - 1], body)
+    assert row == Current(rid, PATIENT, "a", 1, NOW, -7, [-(2**63), 2**63 - 1], body, 0)
     assert await read(database, tenants[1], PATIENT, "a") is None
     assert await read(database, tenants[0], PATIENT + 1, "a") is None
 
@@ -224,3 +224,22 @@ async def test_nothing_is_sent_for_nothing(database: Database, tenants: Tenants)
         resources.write(tx, [])
         lock_keys(tx, [])
     assert await Rids(database).take(0) == []
+
+
+async def test_the_order_of_entries_makes_no_difference(database: Database, tenants: Tenants) -> None:
+    (made,) = await create(database, tenants[0], "a", found=entries(5))
+    turned = entries(5)
+    turned.strings.reverse()
+    replaced = await replace(database, tenants[0], made.self_key, b"second", turned)
+    row = await read(database, tenants[0], PATIENT, "a")
+    assert row is not None
+    assert row.narrow_hash == replaced.narrow_hash != 0
+    assert len(await narrow(database, tenants[0])) == 5
+
+
+async def test_an_update_may_take_away_all_entries_and_bring_them_back(database: Database, tenants: Tenants) -> None:
+    (made,) = await create(database, tenants[0], "a", found=entries(5))
+    await replace(database, tenants[0], made.self_key, b"second", Entries(keys=[1]))
+    assert await narrow(database, tenants[0]) == []
+    await replace(database, tenants[0], made.self_key, b"third", entries(6))
+    assert len(await narrow(database, tenants[0])) == 5

@@ -38,18 +38,17 @@ create table signing_key (
     primary key (tenant_id, kid)
 );
 create table job_ticket (
-    id bigint not null default nextval('job_ticket_id') primary key,
+    id bigint not null default nextval('job_ticket_id'),
     tenant_id int not null,
     kind smallint not null,
     received timestamptz,
     target bigint not null,
     order_hash bigint not null,
     queued timestamptz not null,
-    due timestamptz
+    due timestamptz,
+    primary key (tenant_id, order_hash, id)
 ) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 500);
 create index job_ticket_due on job_ticket (kind, due, id) where due is not null;
-create index job_ticket_order on job_ticket (tenant_id, order_hash, id);
-create index job_ticket_target on job_ticket (tenant_id, kind, target);
 """
 
 RESOURCES = """
@@ -64,6 +63,7 @@ create table resource (
     keys bigint[] not null,
     body bytea,
     codec smallint not null default 0,
+    narrow_hash bigint not null default 0,
     patient bigint,
     cases bigint[],
     class smallint,

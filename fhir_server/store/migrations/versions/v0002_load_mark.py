@@ -23,11 +23,25 @@ grant select, insert on load_mark to concord_server;
 """
 
 
+# Under the owner's rights: the server's role owns nothing, so it may not analyze.
+STATISTICS = """
+create function refresh_statistics() returns void
+language plpgsql security definer set search_path = pg_catalog, public as $$
+begin
+    analyze public.resource, public.resource_history, public.idx_date, public.idx_string, public.idx_number;
+end $$;
+revoke all on function refresh_statistics() from public;
+grant execute on function refresh_statistics() to concord_server;
+"""
+
+
 def upgrade() -> None:
-    """Make the table."""
-    op.get_bind().exec_driver_sql(LOAD_MARK)
+    """Make the table and the function."""
+    for part in (LOAD_MARK, STATISTICS):
+        op.get_bind().exec_driver_sql(part)
 
 
 def downgrade() -> None:
-    """Drop the table; loads that were stopped start anew."""
-    op.get_bind().exec_driver_sql("drop table load_mark")
+    """Drop them; loads that were stopped start anew."""
+    for part in ("drop function refresh_statistics()", "drop table load_mark"):
+        op.get_bind().exec_driver_sql(part)
