@@ -1,0 +1,82 @@
+"""A channel: whose messages come in by a door, what it takes, and how its sender writes.
+
+HL7 v2.5.1 chapter 2.9.2.2 (what the MSH alone can refuse) and table 0357 (the codes of ERR-3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from adapters.contract import Peer
+from fhir_server.context import Tenant
+from mappings.ack import AckError
+from mappings.header import Header
+from mappings.mapped import SenderProfile
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """What one kind of sender may send, into one tenant. An empty set takes everything.
+
+    `senders` are (MSH-3, MSH-4); `types` are `ORU`, for every event of it, or `ORU^R01`; `versions` are beginnings:
+    `2.5` takes 2.5.1.
+    """
+
+    name: str
+    tenant: Tenant
+    senders: frozenset[tuple[str, str]] = frozenset()
+    types: frozenset[str] = frozenset()
+    processing_ids: frozenset[str] = frozenset()
+    versions: tuple[str, ...] = ()
+    profile: SenderProfile = SenderProfile()
+
+    def refusals(self, header: Header) -> list[AckError]:
+        """Return why a message with this MSH is not taken: faults of the MSH itself first, then of this channel."""
+        broken = [problem for problem in header.problems if problem.severity == "E"]
+        return broken or [AckError(at, code, text) for at, code, text, takes in _CHECKS if not takes(self, header)]
+
+
+Route = Callable[[Header, Peer], Channel]
+
+
+def catch_all(tenant: Tenant, name: str = "mllp", profile: SenderProfile | None = None) -> Channel:
+    """Return a channel that takes every message of every sender: for a demo, never for a clinic."""
+    return Channel(name, tenant, profile=profile or SenderProfile())
+
+
+def always(channel: Channel) -> Route:
+    """Return the route of a door with one channel behind it."""
+    return lambda header, peer: channel
+
+
+def _sender(channel: Channel, header: Header) -> bool:
+    return not channel.senders or (header.sender_app, header.sender_facility) in channel.senders
+
+
+def _type(channel: Channel, header: Header) -> bool:
+    return not channel.types or header.message_type in {name.split("^")[0] for name in channel.types}
+
+
+def _event(channel: Channel, header: Header) -> bool:
+    wanted = {header.message_type, f"{header.message_type}^{header.trigger}"}
+    return not channel.types or not _type(channel, header) or bool(wanted & channel.types)
+
+
+def _processing(channel: Channel, header: Header) -> bool:
+    return not channel.processing_ids or header.processing_id in channel.processing_ids
+
+
+def _version(channel: Channel, header: Header) -> bool:
+    parts = header.version.split(".")
+    return not channel.versions or any(parts[: len(v)] == v for v in (v.split(".") for v in channel.versions))
+
+
+# ERR-2, ERR-3, ERR-8, and what decides. 0357 has no code of its own for a sender nobody knows: 204 is unknown key.
+_CHECKS: tuple[tuple[str, str, str, Callable[[Channel, Header], bool]], ...] = (
+    ("MSH-3", "204", "this sender is not known here", _sender),
+    ("MSH-9.1", "200", "this message type is not taken here", _type),
+    ("MSH-9.2", "201", "this event is not taken here", _event),
+    ("MSH-11", "202", "this processing id is not taken here", _processing),
+    ("MSH-12", "203", "this version is not taken here", _version),
+)

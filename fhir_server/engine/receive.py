@@ -1,0 +1,151 @@
+"""From a frame to its acknowledgement: judged by its MSH alone, made durable, and only then answered.
+
+HL7 v2.5.1 chapter 2.9.2 (original mode). Whatever happens, the bytes are kept or the sender is told to send again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from adapters.contract import Peer
+from conformance.issue import Issue, error
+from fhir_server.clock import Clock
+from fhir_server.engine.channel import Channel, Route
+from fhir_server.engine.commit import GroupCommit
+from fhir_server.search.hashing import Hasher
+from fhir_server.store import inbox
+from fhir_server.store.database import Database
+from fhir_server.store.inbox import Accepted, Kept
+from mappings.ack import AckCode, AckError, ack
+from mappings.header import Header, header
+from mappings.hl7v2 import decode, order_key, parse
+
+log = structlog.get_logger(__name__)
+# Table 0357: with 207 a sender may try again later, with 200 it has to change something first.
+_NOT_KEPT = AckError("MSH", "207", "the message could not be stored; send it again later")
+_FAULTS = {
+    "too-large": "the message is longer than the limit; only its beginning is kept",
+    "unfinished": "the message broke off before its end",
+    "unframed": "bytes outside any MLLP frame",
+}
+_LONGEST = 250  # characters of a header field that are kept beside the bytes, where an index can hold them
+
+
+class Receiver:
+    """What stands behind an MLLP listener: `message` for its frames, `fault` for bytes that are none."""
+
+    def __init__(
+        self,
+        db: Database,
+        hasher: Hasher,
+        route: Route,
+        clock: Clock,
+        new_id: Callable[[], str],
+        *,
+        patience: float = 20.0,
+        wake: Callable[[], None] | None = None,
+    ) -> None:
+        """`new_id` makes control ids for acknowledgements; `patience` is how long (s) the database may take; `wake` is
+        called after messages were stored."""
+        self._db = db
+        self._hasher = hasher
+        self._route = route
+        self._clock = clock
+        self._new_id = new_id
+        self._patience = patience
+        self._wake = wake
+        self._group = GroupCommit(self._commit)
+
+    async def message(self, data: bytes, peer: Peer) -> bytes | None:
+        """Keep a message and return its acknowledgement: AA, the one it got before, or AR with the reason."""
+        head = _header(data)
+        channel = self._route(head, peer)
+        refusals = channel.refusals(head)
+        answer = self._answer(head, "AR" if refusals else "AA", refusals)
+        item = self._item(channel, head, data, peer, answer, refusals)
+        return await self._keep(channel, head, item)
+
+    async def fault(self, reason: str, data: bytes, size: int, peer: Peer) -> bytes | None:
+        """Keep bytes that are no message; only the sender of one that is too long is answered."""
+        head = _header(data)
+        channel = self._route(head, peer)
+        problem = AckError("MSH", "200", f"{_FAULTS[reason]} ({size} bytes)")
+        answer = self._answer(head, "AR", [problem]) if reason == "too-large" else None
+        return await self._keep(channel, head, self._item(channel, head, data, peer, answer, [problem]))
+
+    async def _keep(self, channel: Channel, head: Header, item: Accepted) -> bytes | None:
+        try:
+            async with asyncio.timeout(self._patience):
+                kept = await self._group.submit(channel.tenant.id, item)
+        except Exception:
+            log.exception("message not stored", channel=channel.name, tenant=channel.tenant.name)
+            return None if item.ack is None else self._answer(head, "AR", [_NOT_KEPT])
+        return kept.ack
+
+    async def _commit(self, tenant_id: int, items: Sequence[Accepted]) -> Sequence[Kept]:
+        kept = await inbox.accept(self._db, tenant_id, items)
+        if self._wake is not None:
+            self._wake()
+        return kept
+
+    def _answer(self, head: Header, code: AckCode, errors: Sequence[AckError]) -> bytes:
+        return ack(head, code, self._new_id(), self._clock(), errors)
+
+    def _item(
+        self,
+        channel: Channel,
+        head: Header,
+        data: bytes,
+        peer: Peer,
+        answer: bytes | None,
+        refusals: Sequence[AckError],
+    ) -> Accepted:
+        order = None if refusals else _kept(_order(data, head))
+        return Accepted(
+            received=self._clock(),
+            raw=data,
+            channel=channel.name,
+            order_key=self._hasher.token(channel.tenant.id, "Message", "order", None, order) if order else 0,
+            state="rejected" if refusals else "received",
+            order_text=order,
+            sender_app=_kept(head.sender_app),
+            sender_facility=_kept(head.sender_facility),
+            control_id=_kept(head.control_id),
+            message_type=_kept(head.message_type),
+            trigger=_kept(head.trigger),
+            ack=answer,
+            peer=str(peer),
+            reason=[_issue(problem) for problem in refusals],
+        )
+
+
+def _header(data: bytes) -> Header:
+    """Return the MSH. A fault of ours in reading it must not leave the sender without an answer."""
+    try:
+        return header(data)
+    except Exception:
+        log.exception("no MSH could be read")
+        return header(b"")
+
+
+def _order(data: bytes, head: Header) -> str:
+    """Return what the message is ordered by. A fault of ours here must not cost a message: the worker will meet it."""
+    try:
+        return order_key(parse(decode(data).text))
+    except Exception:
+        log.exception("no order found in a message")
+        return f"message|{head.control_id}"
+
+
+def _kept(text: str) -> str | None:
+    """Return a header field as PostgreSQL can hold it; the bytes themselves stand in `raw`."""
+    return text.replace("\0", "")[:_LONGEST].encode("utf-8", "replace").decode() or None
+
+
+def _issue(problem: AckError) -> Issue:
+    return error(
+        "not-supported" if problem.code in ("200", "201", "202", "203") else "invalid", problem.text, problem.location
+    )
