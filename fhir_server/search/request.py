@@ -1,0 +1,225 @@
+"""The parameters of a search, read once into a typed request. http://hl7.org/fhir/R4/search.html
+
+Strict: a parameter that is not known is refused, where R4 says that it SHOULD be ignored, unless the client asks for
+leniency; a modifier or a value that cannot be used is refused always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from conformance.issue import Issue, error
+from conformance.search_params import Registry, SearchParam
+from fhir_server.errors import Invalid
+from fhir_server.search.hashing import Hasher
+from fhir_server.search.match import LEAVES, Asked, leaf, modifiers
+from fhir_server.search.reference import Place
+from fhir_server.search.terms import split
+from fhir_server.search.tree import Everything, Tree, all_of, any_of
+
+Total: TypeAlias = Literal["none", "estimate", "accurate"]
+MAX_VALUES = 2000
+
+
+class Limits(Protocol):
+    """Bounds on a page: settings of the caller."""
+
+    @property
+    def default_page(self) -> int:
+        """Rows of a page where the client does not say."""
+
+    @property
+    def max_page(self) -> int:
+        """Rows of a page at most; who asks for more gets these."""
+
+
+class Sort(msgspec.Struct, frozen=True):
+    """One key of the order."""
+
+    code: str = "_lastUpdated"
+    descending: bool = True
+
+
+class Position(msgspec.Struct, frozen=True):
+    """The last row of a page: the next page begins after it."""
+
+    updated: datetime
+    rid: int
+
+
+class SearchRequest(msgspec.Struct, frozen=True):
+    """A search as it will be done.
+
+    `count` is the size of a page, 0 where only the total is asked for; `cursor` is the client's text, which
+    `page.Pager.resume` turns into `after`; `applied` is what the self link shows, `ignored` names what was left out.
+    """
+
+    type: str
+    tree: Tree
+    sort: tuple[Sort, ...]
+    count: int
+    total: Total
+    cursor: str | None
+    applied: list[tuple[str, str]]
+    ignored: list[str]
+    after: Position | None = None
+
+
+def parse(
+    resource_type: str,
+    params: Sequence[tuple[str, str]],
+    *,
+    tenant_id: int,
+    base: str,
+    registry: Registry,
+    hasher: Hasher,
+    limits: Limits,
+    lenient: bool = False,
+    now: datetime | None = None,
+    max_values: int = MAX_VALUES,
+) -> SearchRequest:
+    """Return the request that decoded query parameters make, in their order.
+
+    `base` is the tenant's FHIR base without a final slash; `now` is what the prefix `ap` on a date is relative to.
+    Raises Invalid with one issue for each parameter that cannot be used, naming it.
+    """
+    place = Place(hasher, tenant_id, base)
+    reader = _Reader(resource_type, registry, place, now, lenient, max_values)
+    for name, value in params:
+        reader.take(name, value)
+    if reader.issues:
+        raise Invalid(reader.issues)
+    return reader.request(limits)
+
+
+class _Reader:
+    """Gathers what the parameters say, and every problem with them."""
+
+    def __init__(
+        self, resource_type: str, registry: Registry, place: Place, now: datetime | None, lenient: bool, max_values: int
+    ) -> None:
+        self.issues: list[Issue] = []
+        self._type = resource_type
+        self._params = registry.for_type(resource_type)
+        self._place, self._now, self._lenient = place, now, lenient
+        self._left = max_values
+        self._trees: list[Tree] = []
+        self._applied: list[tuple[str, str]] = []
+        self._ignored: list[str] = []
+        self._controls: dict[str, str] = {}
+
+    def take(self, name: str, value: str) -> None:
+        """Read one parameter."""
+        try:
+            _check_text(name, value)
+            if name in _CONTROLS:
+                self._control(name, value)
+            else:
+                self._filter(name, value)
+        except ValueError as wrong:
+            self._refuse("invalid", name, f"{name[:100]}={value[:100]}: {wrong}")
+
+    def request(self, limits: Limits) -> SearchRequest:
+        """Return the request."""
+        given = self._controls
+        count = min(int(given.get("_count", limits.default_page)), limits.max_page)
+        if given.get("_summary") == "count":
+            count = 0
+        total: Total = "accurate" if count == 0 else _TOTALS[given.get("_total", "none")]
+        shown = {name: text for name, text in given.items() if name != "_cursor"}
+        if "_count" in shown:
+            shown["_count"] = str(min(int(shown["_count"]), limits.max_page))
+        return SearchRequest(
+            type=self._type,
+            tree=all_of(self._trees) if self._trees else Everything(),
+            sort=(Sort(descending=given.get("_sort") != "_lastUpdated"),),
+            count=count,
+            total=total,
+            cursor=given.get("_cursor"),
+            applied=[*self._applied, *shown.items()],
+            ignored=self._ignored,
+        )
+
+    def _control(self, name: str, value: str) -> None:
+        if name in self._controls:
+            raise ValueError("given more than once")
+        _CONTROLS[name](value)
+        self._controls[name] = value
+
+    def _filter(self, name: str, value: str) -> None:
+        code, _, modifier = name.partition(":")
+        if "." in name or code == "_has":
+            self._refuse(
+                "not-supported", name, f"{name[:100]}: chained and reverse chained parameters are not supported"
+            )
+            return
+        param = self._params.get(code)
+        if param is None or param.kind not in LEAVES:
+            self._unknown(name, code, param)
+        elif modifier and modifier not in modifiers(param):
+            self._refuse("not-supported", name, f"{name[:100]}: the modifier :{modifier[:100]} is not supported")
+        else:
+            self._trees.append(self._alternatives(param, modifier, value))
+            self._applied.append((name, value))
+
+    def _alternatives(self, param: SearchParam, modifier: str, value: str) -> Tree:
+        texts = split(value, ",")
+        self._left -= len(texts)
+        if self._left < 0:
+            raise ValueError("too many values in one search")
+        if "" in texts:
+            raise ValueError("a value is missing")
+        return any_of([leaf(Asked(param, modifier, text, self._place, self._now)) for text in texts])
+
+    def _unknown(self, name: str, code: str, param: SearchParam | None) -> None:
+        if self._lenient:
+            self._ignored.append(name)
+        elif param:
+            self._refuse(
+                "not-supported", name, f"search parameters of type {param.kind}, such as {code}, are not supported"
+            )
+        else:
+            self._refuse("not-supported", name, f"{self._type} has no search parameter {code[:100]!r}")
+
+    def _refuse(self, issue_code: str, name: str, text: str) -> None:
+        self.issues.append(error(issue_code, text, f"http.{name[:100]}"))
+
+
+def _check_text(name: str, value: str) -> None:
+    """Refuse what no resource can hold and no database takes."""
+    for text in (name, value):
+        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError("not Unicode text")
+    if not value:
+        raise ValueError("a value is missing")
+
+
+# ---- parameters that steer the result ---------------------------------------------------------------------------
+
+_TOTALS: dict[str, Total] = {"none": "none", "estimate": "estimate", "accurate": "accurate"}
+
+
+def _whole(value: str) -> None:
+    if not (value.isascii() and value.isdigit() and len(value) < 10):
+        raise ValueError("a whole number is expected")
+
+
+def _one_of(*allowed: str) -> Callable[[str], None]:
+    def check(value: str) -> None:
+        if value not in allowed:
+            raise ValueError(f"supported are {', '.join(allowed)}")
+
+    return check
+
+
+_CONTROLS: dict[str, Callable[[str], None]] = {
+    "_count": _whole,
+    "_sort": _one_of("_lastUpdated", "-_lastUpdated"),
+    "_total": _one_of(*_TOTALS),
+    "_summary": _one_of("count", "false"),
+    "_cursor": lambda value: None,
+}
