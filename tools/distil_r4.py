@@ -1,7 +1,7 @@
 """Distil the facts of FHIR R4 that Concord needs from the specification package into conformance/r4/*.json.
 
 The package is hl7.fhir.r4.examples 4.0.1 (CC0), which holds the whole specification as resources:
-https://registry.fhir.org/package/hl7.fhir.r4.examples|4.0.1
+http://hl7.org/fhir/R4/downloads.html
 
 No prose is kept: names, cardinalities, types, targets, expressions and codes only. Run it again with the same package
 and the files come out byte for byte the same.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,17 +21,14 @@ def package() -> Path:
     return PACKAGE
 
 
-@cache
-def package_resources() -> dict[str, bytes]:
-    """Return the resources of the specification's package by file name; skip the test where it is absent."""
+def package_resources() -> Iterator[tuple[str, bytes]]:
+    """Yield the resources of the specification's package by file name; skip the test where it is absent."""
     with tarfile.open(package()) as archive:
-        found = {Path(m.name).name: archive.extractfile(m) for m in archive if m.isfile()}
-        return {n: f.read() for n, f in found.items() if f and n.endswith(".json") and n not in NOT_RESOURCES}
-
-
-def named_type(data: bytes) -> str:
-    """Return the resource type that a file names."""
-    return str(json.loads(data)["resourceType"])
+        for member in archive:
+            name = Path(member.name).name
+            content = archive.extractfile(member) if name.endswith(".json") and name not in NOT_RESOURCES else None
+            if content is not None:
+                yield name, content.read()
 
 
 def synthea_bundles() -> Iterator[tuple[str, bytes]]:

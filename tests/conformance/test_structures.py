@@ -88,7 +88,9 @@ def test_a_required_element_is_required() -> None:
 
 
 def test_a_required_primitive_may_be_given_by_its_extension_alone() -> None:
-    absent = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]}
+    absent = {
+        "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]
+    }
     without = {k: v for k, v in OBSERVATION.items() if k != "status"}
     assert refused(without | {"_status": absent}) == []
 
@@ -200,7 +202,9 @@ def test_a_coding_of_the_required_value_set_is_asked_for() -> None:
 
     system = "http://terminology.hl7.org/CodeSystem/condition-clinical"
     here = [("code-invalid", "Condition.clinicalStatus")]
-    assert refused(condition(coding=[{"system": "http://mine", "code": "x"}, {"system": system, "code": "active"}])) == []
+    assert (
+        refused(condition(coding=[{"system": "http://mine", "code": "x"}, {"system": system, "code": "active"}])) == []
+    )
     assert refused(condition(coding=[{"system": system, "code": "alive"}])) == here
     assert refused(condition(coding=[{"code": "active"}])) == here
     assert refused(condition(text="active")) == here
