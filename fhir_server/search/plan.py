@@ -61,8 +61,8 @@ def select(request: SearchRequest, tenant_id: int, restrict: Tree) -> Statement:
     if request.after:
         where += f" and (resource.updated, resource.rid) {'<' if descending else '>'} (%s, %s)"
         params += (request.after.updated, request.after.rid)
-    sql = f"select {_COLUMNS} from resource where {_LIVE}{where} order by {_order(tree, descending)} limit %s"  # noqa: S608
-    return Statement(sql, (tenant_id, TYPE_CODES[request.type], *params, request.count + 1), _pinned(tree))
+    sql = f"select {_COLUMNS} from resource where {where} order by {_order(tree, descending)} limit %s"  # noqa: S608
+    return Statement(sql, (*params, request.count + 1), _pinned(tree))
 
 
 def count(request: SearchRequest, tenant_id: int, restrict: Tree) -> Statement:
@@ -73,7 +73,7 @@ def count(request: SearchRequest, tenant_id: int, restrict: Tree) -> Statement:
 
 
 def condition(tree: Tree, tenant_id: int) -> Sql:
-    """Return what a statement on `resource` asks of each row beside tenant and type, with its values; "" for nothing."""
+    """Return what a statement on `resource` asks of a row beside tenant and type, with its values; "" for nothing."""
     return ("", ()) if isinstance(tree, Everything) else _where(tree, tenant_id)
 
 
