@@ -97,6 +97,9 @@ def full_url(kind: str, system: str, value: str) -> str:
     return f"urn:uuid:{UUID(bytes=digest, version=5)}"
 
 
+_MARKS = str.maketrans({"%": "%25", "/": "%2F", "#": "%23"})
+
+
 def joined(*parts: str) -> str:
-    """Return parts as one identifier value that other parts never give: each keeps its own slash-free form."""
-    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+    """Return parts as one identifier value that other parts never give: marks of ours inside a part are spelled out."""
+    return "/".join(part.translate(_MARKS) for part in parts)

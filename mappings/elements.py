@@ -14,15 +14,23 @@ from mappings.mapped import Json
 
 
 class Place:
-    """An element at a path such as `hospitalization.dietPreference`, under a resource or data type."""
+    """An element at a path such as `hospitalization.dietPreference`, under a resource or data type.
 
-    __slots__ = ("_last", "_parents", "first", "many", "path", "required", "type_name")
+    `top`: the path as far as it is single, which is what can be deleted alone; `must_be`: FHIR requires its first step.
+    """
 
-    def __init__(self, path: str, steps: list[tuple[str, bool]], type_name: str, required: frozenset[str]) -> None:
+    __slots__ = ("_last", "_parents", "first", "many", "must_be", "path", "required", "top", "type_name")
+
+    def __init__(
+        self, path: str, steps: list[tuple[str, bool]], type_name: str, required: frozenset[str], *, must_be: bool
+    ) -> None:
         self.path = path
         self._parents = steps[:-1]
         self._last, self.many = steps[-1]
         self.first = steps[0][0]
+        singles = [name for name, _ in steps[: next((i for i, (_, many) in enumerate(steps) if many), len(steps))]]
+        self.top = ".".join(singles) or self.first
+        self.must_be = must_be
         self.type_name = type_name
         self.required = required
 
@@ -63,11 +71,13 @@ class Elements:
         """Return the place of a path. Raises LookupError where R4 has no such element."""
         steps: list[tuple[str, bool]] = []
         required: frozenset[str] = frozenset()
+        must_be = False
         for name in path.split("."):
             element, type_name = self._element(type_name, name)
+            must_be = must_be or (not steps and element.get("min", 0) > 0)
             steps.append((name, element.get("max") == "*"))
             required = self._codes(element.get("required", ""))
-        return Place(path, steps, type_name, required)
+        return Place(path, steps, type_name, required, must_be=must_be)
 
     def _element(self, type_name: str, name: str) -> tuple[Json, str]:
         found = self._all(type_name)

@@ -50,7 +50,7 @@ def of_visit(cx: Context, resource: Json, pv1: Segment, pid: Segment, patient: s
     if account.text(1):
         own = {"system": account_system(cx, account), "value": account.text(1)}
     else:
-        own = {"system": cx.systems.own("visit-of"), "value": joined(patient, admitted or cx.control_id)}
+        own = {"system": cx.systems.own("visit-of"), "value": f"{patient}/{joined(admitted or cx.control_id)}"}
     resource["identifier"] = [own]
     return ((own["system"], own["value"]),)
 
@@ -66,7 +66,7 @@ class Numbers:
         said = one(obr, 4) if obr else None
         self.code = "" if said is None else said.code(1) or said.text(2)
         known = self.filler or self.placer
-        self.key = joined(known[1], _local(cx, known[0])) if known else joined(cx.control_id, "")
+        self.key = joined(known[1], _local(cx, known[0])) if known else joined(f"message {cx.control_id}", "")
 
     def identifiers(self) -> list[Json]:
         """Both numbers as identifiers."""
@@ -81,23 +81,22 @@ class Numbers:
 def of_report(cx: Context, numbers: Numbers, seen: dict[str, int]) -> Json:
     """The filler's number with the test ordered: labs give one number to several OBR; an ordinal where even that
     repeats in one message."""
-    value = ordinal(joined(numbers.key, numbers.code), seen)
-    return {"system": cx.systems.own("report"), "value": value}
+    return {"system": cx.systems.own("report"), "value": ordinal(f"{numbers.key}/{joined(numbers.code)}", seen)}
 
 
 def of_request(cx: Context, numbers: Numbers, seen: dict[str, int]) -> Json:
     """The placer's number, else the filler's, with the test ordered."""
     known = numbers.placer or numbers.filler
     number = joined(known[1], _local(cx, known[0])) if known else numbers.key
-    return {"system": cx.systems.own("request"), "value": ordinal(joined(number, numbers.code), seen)}
+    value = ordinal(f"{number}/{joined(numbers.code)}", seen)
+    return {"system": cx.systems.own("request"), "value": value}
 
 
 def of_observation(cx: Context, obx: Segment, report: str, specimen: str, seen: dict[str, int]) -> Json:
     """Filler order, OBX-3, OBX-4 and specimen; never OBX-1. One repeated without OBX-4 gets an ordinal."""
     code = one(obx, 3)
-    system = code.text(3)
-    value = joined(report, code.code(1) or code.text(2), system, one(obx, 4).whole(), specimen)
-    return {"system": cx.systems.own("observation"), "value": ordinal(value, seen)}
+    told_apart = joined(code.code(1) or code.text(2), code.text(3), one(obx, 4).whole(), specimen)
+    return {"system": cx.systems.own("observation"), "value": ordinal(f"{report}/{told_apart}".rstrip("/"), seen)}
 
 
 def ordinal(value: str, seen: dict[str, int]) -> str:

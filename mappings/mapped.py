@@ -12,6 +12,9 @@ from conformance.issue import Issue
 
 Json = dict[str, Any]
 
+AS_OF = "urn:concord:as-of"
+"""Extension of `meta`: the time by which an older message is told from what is stored."""
+
 
 class SenderProfile(msgspec.Struct, frozen=True):
     """What must be known of a sender beyond its messages.
@@ -35,7 +38,8 @@ class Entry(msgspec.Struct):
     `mode`: "merge" into the match, else create; "create": leave a match as it is.
     `newer`: dateTime by which an older message is told from a newer one.
     `removed`: elements that HL7's `""` deletes; `value[x]` names every choice, `telecom[use=home]` some items,
-    `period.end` a child. `keep`: elements that must not replace a finished one (OBX-11 V).
+    `period.end` a child. `keep`: elements that must not replace what is settled already, such as the status in a
+    message that is not about it.
     `lineage`: element → HL7 field, as in `name[0]` → `PID-5`.
     """
 

@@ -80,7 +80,13 @@ def _put(cx: Context, draft: Draft, name: str, value: Any) -> None:
 
 
 def _text(value: Value, units: Json, cx: Context) -> Found | None:
+    """A number sent as text with a unit is a quantity all the same: a string has no room for the unit."""
     text = value.whole()
+    amount = compared(text) if units and text else None
+    if amount:
+        return "valueQuantity", amount | units
+    if text and units:
+        cx.inform(f"unit {units['unit']!r} has no room beside text", f"{cx.segment}-6")
     return ("valueString", text) if text else None
 
 

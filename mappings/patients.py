@@ -168,7 +168,7 @@ def _subscriber(mapper: Mapper, draft: Draft, segment: Segment, subject: Entry) 
 def _own(mapper: Mapper, draft: Draft, kind: str, noted: Noted, subject: Entry, *parts: str) -> Entry:
     """Keep a resource under an identifier of ours that is made of the patient and `parts`."""
     cx = mapper.cx
-    own = {"system": cx.systems.own(kind), "value": joined(key_of(subject), *parts)}
+    own = {"system": cx.systems.own(kind), "value": f"{key_of(subject)}/{joined(*parts)}".rstrip("/")}
     draft.resource["identifier"] = [own, *draft.resource.get("identifier", [])]
     patient_of = {"Coverage": "beneficiary", "Condition": "subject"}.get(draft.resource["resourceType"], "patient")
     draft.resource[patient_of] = {"reference": subject.full_url}

@@ -40,7 +40,7 @@ class Results:
         self.cx: Context = mapper.cx
         self.subject = {"reference": subject.full_url}
         self.visit = {"reference": visit.full_url} if visit else None
-        self.owner = joined(*subject.match[0])
+        self.kind: Json | None = None
 
     def order(self, order: Order, seen: dict[str, int]) -> None:
         """One ORC/OBR group: request, specimens, results, report, in the order in which they refer to each other."""
@@ -48,6 +48,7 @@ class Results:
         obr = order.obr.segment if order.obr else None
         status_time = self.cx.clock.date_time(one(obr, 22).text(1)) if obr else None
         self.cx.newer = status_time or newer
+        self.kind = self.category(one(obr, 24).code(1) if obr else "")
         numbers = identity.Numbers(self.cx, order.orc.segment if order.orc else None, obr)
         own = identity.of_report(self.cx, numbers, seen)
         specimens = self.specimens(order, own["value"], seen)
@@ -80,6 +81,7 @@ class Results:
         key = specimen.match[0][1] if specimen and len(specimens) > 1 else ""
         own = identity.of_observation(self.cx, noted.segment, report_key, key, seen)
         resource["identifier"] = [own, *resource.get("identifier", [])]
+        draft.lineage["identifier[0]"] = f"{noted.label}-3"
         resource["subject"] = self.subject
         if self.visit:
             resource["encounter"] = self.visit
@@ -87,12 +89,21 @@ class Results:
             resource["specimen"] = {"reference": specimen.full_url}
         if report:
             _inherit(draft, report)
+        if self.kind:
+            resource["category"] = [self.kind, *resource.get("category", [])]
         self.complete(noted, draft)
         notes = self.notes(noted)
         if notes:
             draft.resource["note"] = notes
             draft.lineage["note"] = noted.notes[0].label
         return self.mapper.keep(draft, ((own["system"], own["value"]),))
+
+    def category(self, section: str) -> Json | None:
+        """FHIR's broad category for OBR-24's section of the laboratory or department."""
+        found = lookup(self.cx.codes["ObservationCategory"], section) if section else None
+        if not found or is_unknown(found):
+            return None
+        return {"coding": [{"system": found[2], "code": found[0], "display": found[1]}]}
 
     def complete(self, noted: Noted, draft: Draft) -> None:
         """Give what FHIR requires and the message left out, and say so."""

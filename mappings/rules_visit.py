@@ -23,6 +23,8 @@ _EVENTS = {
     "A38": "cancelled",
     "A13": "in-progress",
 }
+# events that say by their happening that the visit goes on; any other leaves its status as it was
+_MOVES = frozenset({"A01", "A02", "A04", "A06", "A07", "A09", "A12"})
 _OVER = ("finished", "cancelled")
 _UNKNOWN_CLASS = {"system": "http://terminology.hl7.org/CodeSystem/v3-NullFlavor", "code": "UNK", "display": "unknown"}
 
@@ -38,6 +40,8 @@ def encounter_status(cx: Context, segment: Segment, draft: Draft) -> None:
         status = "finished"
     if status is None:
         status = "unknown" if by_class is None or coded.is_unknown(by_class) else by_class[0]
+        if cx.trigger not in _MOVES:
+            draft.keep.append("status")
     draft.set(cx, "status", status)
     if "class" not in resource:
         draft.set(cx, "class", _UNKNOWN_CLASS)

@@ -194,10 +194,10 @@ class _Compiler:
     def step(self, row: Row, resource_type: str) -> Step:
         """Compile one row. Raises LookupError naming what does not exist."""
         condition = _conditions(row.when, row.field[:3])
-        removes = row.removes or row.to.partition(".")[0]
         if row.call:
-            return _guard(_calling(_named(self.calls, row.call, "function")), condition, removes)
+            return _guard(_calling(_named(self.calls, row.call, "function")), condition, row.removes)
         place = self.elements.place(resource_type, row.to)
+        removes = row.removes or removed_by(place, row)
         if not row.by:
             return _guard(_constant(place, row.with_["$this"]), condition, removes)
         converter = _named(CONVERTERS, row.by, "converter")
@@ -232,6 +232,17 @@ class _Compiler:
             return item
 
         return build
+
+
+def removed_by(place: Place, row: Row) -> str:
+    """What HL7's `""` in a field deletes: its element, or the items of a list that only this field makes.
+
+    Nothing where FHIR requires the element, and never all identifiers: who would it be then?
+    """
+    for key, name in (("use", "use"), ("url", "url"), ("status", "status"), ("type.coding.code", "type")):
+        if place.many and key in row.with_:
+            return f"{place.first}[{name}={row.with_[key]}]"
+    return "" if place.must_be or place.first == "identifier" else place.top
 
 
 def _named(registry: Mapping[str, Any], name: str, what: str) -> Any:
@@ -285,6 +296,8 @@ def _guard(step: Step, condition: Condition | None, removes: str) -> Step:
         if raw == NULL:
             if removes:
                 draft.removed.append(removes)
+            else:
+                cx.inform("what this field says cannot be deleted")
         elif condition is None or condition(segment):
             step(cx, segment, raw, draft)
 

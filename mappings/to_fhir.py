@@ -12,7 +12,7 @@ from mappings.calls import CALLS
 from mappings.context import Context, joined
 from mappings.groups import Groups, Person, group
 from mappings.hl7v2 import Message, Segment, order_key
-from mappings.mapped import Entry, Mapped, SenderProfile, Unmapped, decode, encode
+from mappings.mapped import AS_OF, Entry, Mapped, SenderProfile, Unmapped, decode, encode
 from mappings.patients import Mapper, around, encounter, patient
 from mappings.results import Results
 from mappings.rules_patient import one
@@ -21,9 +21,6 @@ from mappings.table import Tables, load
 from mappings.times import Clock
 
 __all__ = ["AS_OF", "Entry", "Mapped", "SenderProfile", "Unmapped", "decode", "encode", "order_key", "to_fhir"]
-
-AS_OF = "urn:concord:as-of"
-"""Extension of `meta`: the time by which an older message is told from what is stored."""
 
 # read at import: a bad table stops the start, not a message
 _TABLES: Tables = load(CALLS)
