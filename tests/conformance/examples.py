@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The first example of a process makes the decoders, and machines that run tests are busy: time is no verdict here.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 PACKAGE = SHARED / "packages" / "hl7.fhir.r4.examples-4.0.1.tgz"

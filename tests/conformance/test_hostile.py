@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from conformance.explain import explain, places
 from conformance.primitives import MAX_DEPTH
 from conformance.structures import Refused, decode, members, resource_type_of
+from tests.conformance.examples import unhurried
 
 HEAD = b'{"resourceType":"Patient",'
 BOMBS: dict[str, bytes] = {
@@ -83,6 +84,7 @@ def told(refuser: Callable[[], object]) -> list[str] | None:
     return None
 
 
+@unhurried
 @given(st.binary(max_size=200))
 def test_any_bytes_are_taken_or_refused_with_a_sentence(data: bytes) -> None:
     for door in (partial(decode, "Patient"), members, resource_type_of):
@@ -104,6 +106,7 @@ VALUES = st.recursive(
 )
 
 
+@unhurried
 @given(
     st.dictionaries(st.sampled_from(PATIENT_KEYS), VALUES, max_size=5),
     st.booleans(),

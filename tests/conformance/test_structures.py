@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conformance.r4.types import CODE_TYPES, TYPE_CODES
-from conformance.structures import STORABLE, Refused, decode, members, resource_type_of
+from conformance.structures import STORABLE, Refused, decode, members, resource_type_of, warm
 
 OBSERVATION: dict[str, Any] = {"resourceType": "Observation", "status": "final", "code": {"text": "Weight"}}
 PATIENT: dict[str, Any] = {"resourceType": "Patient"}
@@ -208,3 +211,15 @@ def test_a_coding_of_the_required_value_set_is_asked_for() -> None:
     assert refused(condition(coding=[{"system": system, "code": "alive"}])) == here
     assert refused(condition(coding=[{"code": "active"}])) == here
     assert refused(condition(text="active")) == here
+
+
+def test_a_process_that_decodes_nothing_does_not_pay_for_the_model() -> None:
+    asked = "import sys, conformance.structures; print('conformance.r4.model' in sys.modules)"
+    root = Path(__file__).resolve().parents[2]
+    said = subprocess.run([sys.executable, "-c", asked], cwd=root, capture_output=True, text=True, check=True)
+    assert said.stdout == "False\n"
+
+
+def test_warming_makes_the_decoders_beforehand() -> None:
+    warm()
+    assert decode("Patient", b'{"resourceType":"Patient"}') is not None

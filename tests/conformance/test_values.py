@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from conformance.explain import explain
 from conformance.structures import Refused, decode
+from tests.conformance.examples import unhurried
 
 TAKEN: dict[str, list[str]] = {
     "Base64Binary": ['"QUJD"', '"QUI="', '"QU JD\\nQUJD"'],
@@ -79,6 +80,7 @@ def test_a_value_that_is_not_of_the_type_is_refused_and_explained(fhir_type: str
     assert verdicts(fhir_type, value) == (False, False)
 
 
+@unhurried
 @given(st.integers(1, 9999), st.integers(0, 13), st.integers(0, 32))
 def test_a_date_is_taken_exactly_when_the_day_exists(year: int, month: int, day: int) -> None:
     exists = 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]
@@ -87,6 +89,7 @@ def test_a_date_is_taken_exactly_when_the_day_exists(year: int, month: int, day:
     assert verdicts("DateTime", text) == (exists, exists)
 
 
+@unhurried
 @given(st.integers(-(2**33), 2**33))
 def test_integers_are_taken_exactly_within_32_bits(number: int) -> None:
     assert verdicts("Integer", str(number))[0] is (-(2**31) <= number < 2**31)
@@ -94,11 +97,13 @@ def test_integers_are_taken_exactly_within_32_bits(number: int) -> None:
     assert verdicts("PositiveInt", str(number))[0] is (1 <= number < 2**31)
 
 
+@unhurried
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value="-1e300", max_value="1e300"))
 def test_every_finite_decimal_is_taken(number: object) -> None:
     assert verdicts("Decimal", str(number).replace("E+", "e")) == (True, True)
 
 
+@unhurried
 @given(st.text(min_size=1, max_size=20))
 def test_a_string_is_taken_unless_it_holds_a_control_character(text: str) -> None:
     allowed = not any(ord(c) < 32 and c not in "\t\r\n" for c in text)
