@@ -1,0 +1,154 @@
+"""Wake-ups across machines by Celery: publishing them, and a Celery worker whose only task is to drain the queue.
+
+Used only where a broker URL is set. The work itself, its order and its retries stay in PostgreSQL; the broker carries
+nothing but "look now". https://docs.celeryq.dev/en/stable/userguide/configuration.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from celery import Celery
+from celery.signals import worker_process_init, worker_process_shutdown
+
+QUEUE = "concord"
+TASK = "concord.drain"
+# A mute broker may hold the publishing thread, or a worker's child that starts, for about this long.
+_SECONDS = 0.5
+_TRANSPORT: dict[str, dict[str, Any]] = {
+    "redis": {"socket_connect_timeout": _SECONDS, "socket_timeout": _SECONDS, "max_retries": 0},
+    "amqp": {
+        "connect_timeout": _SECONDS,
+        "read_timeout": _SECONDS,
+        "write_timeout": _SECONDS,
+        "confirm_publish": False,
+    },
+}
+
+
+class Drains(Protocol):
+    """What a process does about messages: see worker.Worker."""
+
+    async def drain(self) -> int:
+        """Do all that is due; return how many messages that was."""
+
+    async def run(self) -> None:
+        """Drain whenever told to and from time to time, until stopped."""
+
+    def stop(self) -> None:
+        """Take nothing new; `run` returns when what is under way is done."""
+
+
+Open = Callable[[], AbstractAsyncContextManager[Drains]]
+
+
+def publisher(broker_url: str) -> Callable[[str], None]:
+    """Return what publishes one wake-up to the broker, for a Waker. It raises whatever the broker raises."""
+    app = celery(broker_url, publishing=True)
+
+    def publish(_: str) -> None:
+        app.send_task(TASK, queue=QUEUE, retry=False, expires=60, ignore_result=True)
+
+    return publish
+
+
+def celery(broker_url: str, *, publishing: bool = False) -> Celery:
+    """Return a Celery application for this broker: no results, no events, one message fetched at a time.
+
+    `publishing` bounds every wait on the broker, which a consumer that idles on its socket must not.
+    """
+    app = Celery("concord", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_publish_retry=False,
+        task_default_delivery_mode="transient",
+        task_default_queue=QUEUE,
+        task_queues={QUEUE: {"exchange": QUEUE, "durable": False, "queue_arguments": {"x-max-length": 1}}},
+        broker_connection_timeout=1,
+        broker_connection_retry_on_startup=True,
+        broker_pool_limit=2,
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+    )
+    if publishing:
+        app.conf.broker_transport_options = _TRANSPORT.get(broker_url.split(":")[0].removesuffix("s"), {})
+    return app
+
+
+class Child:
+    """One child of a Celery worker: an event loop of its own in a thread, opened after the fork.
+
+    The loop also looks for work by itself, as every worker does: a wake-up may be lost, and the broker may be down.
+    """
+
+    def __init__(self, open_worker: Open) -> None:
+        self._open = open_worker
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._worker: Drains | None = None
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="worker")
+
+    def start(self, timeout: float = 60) -> None:
+        """Open the worker and begin to look for work. Raises what opening raises."""
+        self._thread.start()
+        self._ready.wait(timeout)
+        if self._failure is not None:
+            raise self._failure
+
+    def drain(self) -> int:
+        """Do all that is due; the body of the task."""
+        assert self._loop is not None
+        assert self._worker is not None
+        return asyncio.run_coroutine_threadsafe(self._worker.drain(), self._loop).result()
+
+    def stop(self) -> None:
+        """Take nothing new and wait for what is under way."""
+        if self._loop is not None and self._worker is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._worker.stop)
+        self._thread.join()
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._work())
+        except BaseException as failure:
+            self._failure = failure
+        finally:
+            self._ready.set()
+
+    async def _work(self) -> None:
+        async with self._open() as worker:
+            self._loop, self._worker = asyncio.get_running_loop(), worker
+            self._ready.set()
+            await worker.run()
+
+
+def serve(broker_url: str, open_worker: Open, processes: int) -> int:
+    """Run a Celery worker in this process until it is told to stop by SIGTERM; return its exit code."""
+    app = celery(broker_url)
+    child = Child(open_worker)
+
+    def begin(**_: Any) -> None:
+        child.start()
+
+    def end(**_: Any) -> None:
+        child.stop()
+
+    app.task(name=TASK)(child.drain)
+    worker_process_init.connect(begin, weak=False)
+    worker_process_shutdown.connect(end, weak=False)
+    # Celery workers need know nothing of each other.
+    alone = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
+    worker = app.Worker(pool="prefork", concurrency=processes, loglevel="WARNING", quiet=True, **alone)
+    worker.start()
+    return int(worker.exitcode or 0)

@@ -1,0 +1,197 @@
+"""The worker: takes messages in order per patient, works each in one transaction, tries again or gives it up.
+
+Whatever a message does to its steps, the worker lives: what was done is taken back, and the try is counted with the
+reason in the same transaction that holds the message, so that no other worker can meet it half way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from random import Random
+
+import msgspec
+import structlog
+
+from conformance.issue import Issue, error
+from fhir_server.clock import Clock
+from fhir_server.context import Context, Grant, Tenant
+from fhir_server.engine import steps
+from fhir_server.engine.channel import Channel
+from fhir_server.engine.steps import STEPS, Step, Stop, Work
+from fhir_server.errors import Busy, Conflict, FhirError
+from fhir_server.interactions.service import Service
+from fhir_server.store import inbox
+from fhir_server.store.bell import Bell
+from fhir_server.store.database import Tx
+from fhir_server.store.inbox import Claimed
+
+log = structlog.get_logger(__name__)
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """How often a message is tried, and the seconds between: doubling from `base` to `most`."""
+
+    attempts: int = 8
+    base: float = 1.0
+    most: float = 300.0
+
+    def delay(self, attempt: int, random: Random) -> float:
+        """Return the wait after try number `attempt`: between half of it and all, so that not all come back at once.
+
+        >>> [round(Retry(base=1, most=10).delay(n, Random(0)), 1) for n in (1, 2, 3, 9)]
+        [0.9, 1.8, 3.7, 9.2]
+        """
+        whole: float = min(self.most, self.base * 2.0 ** min(attempt - 1, 64))
+        return whole * (0.5 + random.random() / 2)
+
+
+class Worker:
+    """Works messages until it is stopped (`run`), or until none is due (`drain`)."""
+
+    def __init__(
+        self,
+        service: Service,
+        channel_of: Callable[[int, str], Awaitable[Channel]],
+        base: Callable[[Tenant], str],
+        clock: Clock,
+        *,
+        random: Random,
+        retry: Retry | None = None,
+        concurrency: int = 4,
+        poll: float = 5.0,
+        way: Sequence[Step] = STEPS,
+    ) -> None:
+        """`channel_of(tenant_id, name)` finds a message's channel, `base` a tenant's FHIR base; `poll` is in seconds.
+
+        `concurrency` messages are worked at one time, each on a database connection of its own.
+        """
+        self._service = service
+        self._channel_of = channel_of
+        self._base = base
+        self._clock = clock
+        self._random = random
+        self._retry = retry or Retry()
+        self._concurrency = concurrency
+        self._poll = poll
+        self._way = way
+        self._calls: asyncio.Queue[None] = asyncio.Queue(maxsize=concurrency)
+        self._stopping = asyncio.Event()
+
+    async def drain(self) -> int:
+        """Work all that is due and return how many tries that took. Raises errors.Busy where the database is away."""
+        return sum(await asyncio.gather(*(self._all() for _ in range(self._concurrency))))
+
+    async def run(self) -> None:
+        """Work what comes, until stopped; what is under way then is finished first."""
+        bell = Bell(self._service.db.dsn)
+        listening = asyncio.create_task(self._listen(bell))
+        claimants = [asyncio.create_task(self._claim_for_ever()) for _ in range(self._concurrency)]
+        try:
+            await self._stopping.wait()
+            await asyncio.gather(*claimants)
+        finally:
+            for task in (listening, *claimants):
+                task.cancel()
+            await asyncio.gather(listening, *claimants, return_exceptions=True)
+            await bell.close()
+
+    def stop(self) -> None:
+        """Take nothing new; `run` returns when what is under way is done."""
+        self._stopping.set()
+        for _ in range(self._concurrency):
+            self._call()
+
+    def _call(self) -> None:
+        """Have one idle claimant look; when all are called already, one of them will still look after this."""
+        if not self._calls.full():
+            self._calls.put_nowait(None)
+
+    async def _listen(self, bell: Bell) -> None:
+        while True:
+            await bell.wait(self._poll)
+            self._call()
+
+    async def _claim_for_ever(self) -> None:
+        while not self._stopping.is_set():
+            await self._calls.get()
+            try:
+                await self._all()
+            except Busy:
+                log.warning("database away, messages wait", database="busy")
+                self._call_in(self._poll)
+            except Exception:
+                log.exception("worker goes on after a failure of its own")
+                self._call_in(self._poll)
+
+    async def _all(self) -> int:
+        """Work messages one by one until none is due for us."""
+        done = 0
+        while not self._stopping.is_set() and await self._one():
+            done += 1
+        return done
+
+    async def _one(self) -> bool:
+        async with self._service.db.transaction(None) as tx:
+            claimed = await inbox.claim(tx, self._clock())
+            if claimed is None:
+                return False
+            self._call()  # where there was one there may be more
+            await self._work(tx, claimed)
+        return True
+
+    async def _work(self, tx: Tx, claimed: Claimed) -> None:
+        try:
+            result = await steps.run(self._way, await self._prepared(tx, claimed))
+            if isinstance(result, Stop):
+                self._bury(tx, claimed, result.issues)
+            else:
+                inbox.finish(tx, claimed, self._clock(), _written(result), result.issues)
+            await tx.fetch("select 1")  # what was queued fails here, if it fails, where the try is still counted
+        except Exception as failure:
+            self._failed(tx, claimed, failure)
+
+    async def _prepared(self, tx: Tx, claimed: Claimed) -> Work:
+        channel = await self._channel_of(claimed.tenant_id, claimed.channel)
+        grant = Grant(channel.tenant, f"channel/{channel.name}", "hl7v2", ())
+        context = Context(grant, self._base(channel.tenant), self._clock(), f"message-{claimed.id}")
+        return Work(raw=claimed.raw, channel=channel, context=context, service=self._service, tx=tx)
+
+    def _failed(self, tx: Tx, claimed: Claimed, failure: Exception) -> None:
+        """Try again what may succeed another time; give up what will not, and what has been tried enough."""
+        attempt = claimed.attempts + 1
+        log.warning("message failed", message_id=claimed.id, attempt=attempt, exc_info=failure)
+        if not _may_pass(failure) or attempt >= self._retry.attempts:
+            self._bury(tx, claimed, _reason(failure))
+            return
+        delay = self._retry.delay(attempt, self._random)
+        inbox.retry(tx, claimed, self._clock() + timedelta(seconds=delay), _reason(failure))
+        self._call_in(delay)
+
+    def _bury(self, tx: Tx, claimed: Claimed, issues: Sequence[Issue]) -> None:
+        inbox.bury(tx, claimed, self._clock(), issues)
+        log.info("message buried", message_id=claimed.id, attempts=claimed.attempts + 1)
+
+    def _call_in(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._call)
+
+
+def _may_pass(failure: Exception) -> bool:
+    """A refusal stays one. Load and clashes pass, and a bug of ours may be mended before the tries are used up."""
+    return isinstance(failure, Busy | Conflict) or not isinstance(failure, FhirError)
+
+
+def _reason(failure: Exception) -> list[Issue]:
+    if isinstance(failure, FhirError):
+        return failure.issues
+    where = "; ".join(getattr(failure, "__notes__", ()))
+    return [error("exception", f"{type(failure).__name__}: {failure} ({where})"[:2000])]
+
+
+def _written(work: Work) -> dict[str, list[str]]:
+    """Name what the message wrote, each with its version, and what it left as it was."""
+    names: dict[str, list[str]] = {"written": [], "unchanged": []}
+    for saved in work.saved:
+        names["written" if saved.changed else "unchanged"].append(f"{saved.type}/{saved.id}/_history/{saved.version}")
+    return names
