@@ -24,7 +24,7 @@ class Handler(Protocol):
     raises closes that connection without an answer, so that the sender may send again.
     """
 
-    async def __call__(self, message: bytes, peer: Peer) -> bytes | None: ...
+    async def __call__(self, message: bytes, peer: Peer, /) -> bytes | None: ...
 
 
 class FaultHandler(Protocol):
@@ -33,4 +33,4 @@ class FaultHandler(Protocol):
     Returns the answer to send back, or None for none.
     """
 
-    async def __call__(self, reason: str, data: bytes, size: int, peer: Peer) -> bytes | None: ...
+    async def __call__(self, reason: str, data: bytes, size: int, peer: Peer, /) -> bytes | None: ...

@@ -1,19 +1,19 @@
 """Categories of failure. Code below the doors raises one; the door turns it into a status once (http/wire.py).
 
-    FhirError
-    ├── Invalid          400  malformed or structurally wrong
-    ├── Unauthorized     401  no usable token
-    ├── Forbidden        403  wrong tenant, or the scope lacks the type or interaction
-    ├── NotFound         404  no such row, or not visible to this grant
-    ├── NotAllowed       405  the interaction is not supported here
-    ├── NotAcceptable    406  no representation the client accepts
-    ├── Conflict         409  state of the resource forbids it
-    ├── Gone             410  deleted
-    ├── Precondition     412  If-Match, If-None-Exist or a criteria that matches several
-    ├── TooLarge         413  body, entries or depth over a limit
-    ├── UnsupportedMedia 415  a content type that is not taken
-    ├── Unprocessable    422  profile or business rule
-    └── Busy             503  try again later
+FhirError
+├── Invalid          400  malformed or structurally wrong
+├── Unauthorized     401  no usable token
+├── Forbidden        403  wrong tenant, or the scope lacks the type or interaction
+├── NotFound         404  no such row, or not visible to this grant
+├── NotAllowed       405  the interaction is not supported here
+├── NotAcceptable    406  no representation the client accepts
+├── Conflict         409  state of the resource forbids it
+├── Gone             410  deleted
+├── Precondition     412  If-Match, If-None-Exist or a criteria that matches several
+├── TooLarge         413  body, entries or depth over a limit
+├── UnsupportedMedia 415  a content type that is not taken
+├── Unprocessable    422  profile or business rule
+└── Busy             503  try again later
 """
 
 from __future__ import annotations

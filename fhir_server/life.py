@@ -27,6 +27,19 @@ def watch(on_stop: Callable[[], None], pipe: int | None = None, grace: float = 1
         threading.Thread(target=_until_its_end, args=(loop, pipe, on_stop, grace), daemon=True, name="life").start()
 
 
+def end_with(pipe: int, grace: float = 15.0) -> None:
+    """Send this process SIGTERM when `pipe` ends, and end it `grace` seconds later: for one without a loop of ours."""
+
+    def wait() -> None:
+        while os.read(pipe, 1):
+            continue
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="life").start()
+
+
 def _until_its_end(loop: asyncio.AbstractEventLoop, pipe: int, on_stop: Callable[[], None], grace: float) -> None:
     while os.read(pipe, 1):
         continue

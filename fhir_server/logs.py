@@ -28,6 +28,8 @@ FIELDS = frozenset(
 )
 # The machine's words about itself; every other exception may quote a value that a client sent.
 _ABOUT_THE_MACHINE = (OSError, psycopg.OperationalError)
+# Libraries whose "info" is of no use to who runs Concord.
+_CHATTY = ("alembic", "uvicorn", "asyncio", "celery", "kombu")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
@@ -46,6 +48,8 @@ def configure(level: str = "info", form: str = "console", stream: TextIO | None 
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[drop, last]))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

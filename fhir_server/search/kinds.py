@@ -33,9 +33,9 @@ _IDENTIFIER = "identifier"
 class Entries(msgspec.Struct):
     """What the index says of one resource.
 
-    `keys` are tokens, references and URIs; `dates`, `strings` and `numbers` are rows of the narrow tables, each led by
-    its param_id; `patient` is the self_key of the Patient whose compartment it is in; `locks` are the keys of its
-    identifiers, sorted, for writers that must not make two of one.
+    `keys` are tokens, references and URIs, and `patient` too; `dates`, `strings` and `numbers` are rows of the narrow
+    tables, each led by its param_id; `patient` is the self_key of the Patient whose compartment it is in; `locks` are
+    the keys of its identifiers, sorted, for writers that must not make two of one.
     """
 
     self_key: int
@@ -98,6 +98,9 @@ class Indexer:
                     write(sheet, start)
         self_key = self._hasher.self_key(tenant_id, resource_type, resource_id)
         owner = self_key if resource_type == "Patient" else patient_of(place, plan.patient, resource)
+        if owner is not None:
+            # As a key it lets the index find what is of a patient.
+            sheet.keys.add(owner)
         return Entries(
             self_key,
             sorted(sheet.keys),

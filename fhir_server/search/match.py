@@ -148,7 +148,7 @@ def _date(asked: Asked) -> Tree:
     base, code = asked.param.base, asked.param.code
     if code == "_lastUpdated":
         return Updated(prefix, low, high)
-    return DateMatch(param_id(base, code), long_param_id(base, code), prefix, low, high)
+    return DateMatch(param_id(base, code), long_param_id(base, code), prefix, low, high, asked.param.single)
 
 
 def _number(asked: Asked) -> Tree:

@@ -39,7 +39,8 @@ class AnyKey(msgspec.Struct, frozen=True):
 class DateMatch(msgspec.Struct, frozen=True):
     """A date of the parameter compares with [low, high) as the prefix says.
 
-    `param` numbers the periods no longer than date.LONGEST, `long_param` the others.
+    `param` numbers the periods no longer than date.LONGEST, `long_param` the others; `single` says that a resource has
+    one such date at most, so that several comparisons are of the same date.
     """
 
     param: int
@@ -47,6 +48,7 @@ class DateMatch(msgspec.Struct, frozen=True):
     prefix: Prefix
     low: datetime
     high: datetime
+    single: bool = False
 
 
 class NumberMatch(msgspec.Struct, frozen=True):

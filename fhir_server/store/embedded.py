@@ -31,6 +31,7 @@ PORT = 5432
 # The kernel's limit for the path of a socket, with the name PostgreSQL gives it: unix(7).
 _SOCKET_PATH_LIMIT = 107
 _SPACE_FOR_A_CLUSTER = 200 << 20
+_LARGEST_LOG = 16 << 20
 
 __all__ = ["Connection", "EmbeddedError", "EmbeddedPostgres", "connection_of"]
 
@@ -187,6 +188,8 @@ class EmbeddedPostgres:
         for name, value in (sized | self._extra).items():
             argv += ["-c", f"{name}={value}"]
         path = self.data_dir / "postgres.log"
+        if path.exists() and path.stat().st_size > _LARGEST_LOG:
+            path.replace(path.with_suffix(".log.1"))
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             start = log.tell()
             self._process = processes.spawn(launch, argv, log)

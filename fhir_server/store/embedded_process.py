@@ -33,7 +33,10 @@ ADVICE = (
     ("not a valid data directory", "the data is damaged: restore a backup"),
     ("could not read file", "the data is damaged: restore a backup"),
     ("could not locate a valid checkpoint", "the data is damaged: restore a backup"),
-    ("initialized by PostgreSQL version", "the data was made by another major version: dump it there, restore it here"),
+    (
+        "files are incompatible with server",
+        "the data was made by another major version: dump it there, restore it here",
+    ),
 )
 
 

@@ -1,0 +1,75 @@
+"""The CapabilityStatement, made from the tables that the router and the search read themselves.
+
+http://hl7.org/fhir/R4/capabilitystatement.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+_TYPE_LEVEL = (
+    "read",
+    "vread",
+    "update",
+    "patch",
+    "delete",
+    "history-instance",
+    "history-type",
+    "create",
+    "search-type",
+)
+_SYSTEM_LEVEL = ("transaction", "batch", "search-system", "history-system")
+
+
+def capability_statement(
+    *,
+    base: str,
+    software: str,
+    published: datetime,
+    types: Iterable[str],
+    interactions: Sequence[str],
+    parameters: Mapping[str, Sequence[tuple[str, str]]],
+) -> bytes:
+    """Return the statement of a server at `base` as JSON.
+
+    `interactions` are FHIR's codes; `parameters` gives (code, type) of the search parameters of each type.
+    """
+    codes = [{"code": code} for code in _TYPE_LEVEL if code in interactions]
+    statement: dict[str, Any] = {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": published.isoformat(),
+        "kind": "instance",
+        "software": {"name": "Concord", "version": software},
+        "implementation": {"description": "Concord FHIR R4 server", "url": base},
+        "fhirVersion": "4.0.1",
+        "format": ["application/fhir+json", "json"],
+        "rest": [
+            {
+                "mode": "server",
+                "security": {"cors": False, "description": "A bearer token with SMART scopes is required."},
+                "resource": [_resource(name, codes, parameters.get(name, ())) for name in types],
+                "interaction": [{"code": code} for code in _SYSTEM_LEVEL if code in interactions],
+            }
+        ],
+    }
+    return msgspec.json.encode(statement)
+
+
+def _resource(name: str, codes: list[dict[str, str]], parameters: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "type": name,
+        "profile": f"http://hl7.org/fhir/StructureDefinition/{name}",
+        "interaction": codes,
+        "versioning": "versioned-update",
+        "readHistory": True,
+        "updateCreate": True,
+        "conditionalCreate": False,
+        "conditionalUpdate": False,
+        "conditionalDelete": "not-supported",
+        "searchParam": [{"name": code, "type": kind} for code, kind in parameters],
+    }

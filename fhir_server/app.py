@@ -1,0 +1,209 @@
+"""The composition root: settings become a database, a service, and the doors that use it; nothing else is decided."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from random import Random
+
+import msgspec
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from conformance.capability import capability_statement
+from conformance.search_params import Registry
+from conformance.structures import STORABLE
+from fhir_server.clock import Clock, clock
+from fhir_server.console import pages as console
+from fhir_server.console.views import Overview
+from fhir_server.console.views import overview as overview_of
+from fhir_server.context import Tenant
+from fhir_server.engine.celery_app import publisher
+from fhir_server.engine.channel import Channel, always, catch_all
+from fhir_server.engine.receive import Receiver
+from fhir_server.engine.waker import Waker
+from fhir_server.engine.worker import Retry, Worker
+from fhir_server.errors import NotFound
+from fhir_server.http import api, health
+from fhir_server.http.fhir import FhirDoor
+from fhir_server.http.front import Front
+from fhir_server.interactions.message import Response
+from fhir_server.interactions.service import Limits, Service
+from fhir_server.interactions.table import TABLE
+from fhir_server.search.hashing import Hasher
+from fhir_server.search.kinds import Indexer
+from fhir_server.search.match import LEAVES
+from fhir_server.search.page import Pager
+from fhir_server.settings import Settings
+from fhir_server.smart.tokens import Verifier
+from fhir_server.store import keys, overview, tenants
+from fhir_server.store.database import Database
+from fhir_server.store.resources import Loader, Rids
+
+VERSION = version("concord-fhir")
+
+
+class Concord(msgspec.Struct, frozen=True):
+    """An open installation: everything that lives as long as a process does."""
+
+    settings: Settings
+    clock: Clock
+    db: Database
+    service: Service
+
+    @property
+    def base_url(self) -> str:
+        """Return the public address before `/{tenant}`."""
+        return base_url(self.settings)
+
+    def base(self, tenant: Tenant) -> str:
+        """Return the FHIR base of a tenant: issuer, audience and start of every link."""
+        return f"{self.base_url}/{tenant.name}/fhir"
+
+
+def base_url(settings: Settings) -> str:
+    """Return `base_url`, or where the HTTP port is when none is set."""
+    return (settings.base_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+
+
+@asynccontextmanager
+async def opened(settings: Settings, dsn: str) -> AsyncIterator[Concord]:
+    """Open an installation on the database at `dsn` (the server's role) and close it at the end."""
+    db = await Database.open(
+        dsn,
+        min_size=settings.pool_min_size,
+        # Each message under way holds a connection, and may need another for a block of resource numbers.
+        max_size=max(settings.pool_max_size, settings.worker_concurrency + 2),
+        statement_timeout_ms=int(settings.statement_timeout * 1000),
+    )
+    try:
+        yield Concord(settings, clock(settings.test_clock), db, await _service(settings, db))
+    finally:
+        await db.close()
+
+
+async def _service(settings: Settings, db: Database) -> Service:
+    secret = await keys.installation_secret(db)
+    registry = Registry.r4()
+    hasher = Hasher(secret)
+    limits = Limits(
+        default_page=settings.default_page_size,
+        max_page=settings.max_page_size,
+        max_entries=settings.max_bundle_entries,
+        if_match_required=settings.if_match_required,
+        lenient=settings.unknown_parameter == "lenient",
+    )
+    return Service(db, Loader(db), Rids(db), registry, hasher, Indexer(registry, hasher), Pager(secret), limits)
+
+
+def front(concord: Concord) -> Front:
+    """Return the ASGI application of an HTTP process."""
+    door = FhirDoor(
+        service=concord.service,
+        verifier=Verifier(keys.finder(concord.db)),
+        tenant_of=tenants.finder(concord.db),
+        base_url=concord.base_url,
+        clock=concord.clock,
+        max_body=concord.settings.max_body_bytes,
+        open_pages={("metadata",): _metadata(concord)},
+    )
+    return Front(door, _pages(concord, door))
+
+
+@asynccontextmanager
+async def receiver(concord: Concord) -> AsyncIterator[Receiver]:
+    """Give what stands behind the MLLP listener: one catch-all channel of the tenant that the settings name."""
+    given = concord.settings
+    tenant = await tenants.by_name(concord.db, given.mllp_tenant or "")
+    if tenant is None:
+        raise NotFound(f"there is no tenant {given.mllp_tenant!r} for the MLLP port: concord tenant add")
+    waker = Waker(publisher(given.broker_url)) if given.broker_url else None
+    wake = partial(waker.wake, "messages") if waker else None
+    try:
+        route = always(catch_all(tenant))
+        yield Receiver(
+            concord.db,
+            concord.service.hasher,
+            route,
+            concord.clock,
+            new_control_id,
+            patience=given.ack_timeout,
+            wake=wake,
+        )
+    finally:
+        if waker:
+            waker.close()
+
+
+def worker(concord: Concord) -> Worker:
+    """Return the worker of this process."""
+    given = concord.settings
+
+    async def channel_of(tenant_id: int, name: str) -> Channel:
+        tenant = await tenants.by_id(concord.db, tenant_id)
+        if tenant is None:
+            raise NotFound(f"there is no tenant {tenant_id}")
+        return catch_all(tenant, name)
+
+    return Worker(
+        concord.service,
+        channel_of,
+        concord.base,
+        concord.clock,
+        random=Random(),
+        retry=Retry(given.retry_attempts, given.retry_base, given.retry_max),
+        concurrency=given.worker_concurrency,
+        poll=given.poll_interval,
+    )
+
+
+def new_control_id() -> str:
+    """Return a control id (MSH-10) of our own, at most the 20 characters that every version allows."""
+    return secrets.token_hex(10).upper()
+
+
+def _pages(concord: Concord, door: FhirDoor) -> FastAPI:
+    """Return everything but FHIR: the clinic's API, health, metrics, the operator page."""
+    pages = FastAPI(title="Concord", version=VERSION, description="The clinic's API and the operator's pages.")
+    figures = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=figures)
+
+    async def look() -> Overview:
+        queue, counts = await overview.queue(concord.db), await overview.message_counts(concord.db)
+        return overview_of(concord.clock(), VERSION, queue, counts)
+
+    pages.include_router(health.routes(lambda: overview.unready(concord.db), figures))
+    pages.include_router(console.routes(look))
+    pages.include_router(api.routes(concord.db, door.authorize))
+    api.tell_failures(pages)
+    return pages
+
+
+def _metadata(concord: Concord) -> Callable[[Tenant, str], Response]:
+    """Return the page that tells what a tenant's base can do; it is made once for each base."""
+    registry = concord.service.registry
+    codes = sorted({row.code for row in TABLE} | {"batch"})
+    offered = {
+        name: sorted((p.code, p.kind) for p in registry.for_type(name).values() if p.kind in LEAVES)
+        for name in STORABLE
+    }
+    published = concord.clock()
+    made: dict[str, bytes] = {}
+
+    def page(_: Tenant, base: str) -> Response:
+        if base not in made:
+            made[base] = capability_statement(
+                base=base,
+                software=VERSION,
+                published=published,
+                types=STORABLE,
+                interactions=codes,
+                parameters=offered,
+            )
+        return Response(200, made[base])
+
+    return page

@@ -1,0 +1,53 @@
+"""concord: the command line. Each command is a file in commands/."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fhir_server.app import VERSION
+from fhir_server.commands import check, load, messages, migrate, parts, send, serve, tenant, token
+
+app = typer.Typer(
+    help="Concord: a FHIR R4 server and HL7 v2 integration engine for clinics that share one installation.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version.")
+    ] = False,
+) -> None:
+    """Options that come before any command."""
+
+
+app.command()(serve.serve)
+app.command()(parts.http)
+app.command()(parts.mllp)
+app.command()(parts.worker)
+app.command()(migrate.migrate)
+app.command()(check.check)
+app.command()(token.token)
+app.command()(send.send)
+app.command()(load.load)
+app.add_typer(tenant.app, name="tenant")
+app.add_typer(messages.app, name="messages")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

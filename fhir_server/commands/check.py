@@ -1,0 +1,92 @@
+"""concord check, the doctor: what must hold for an installation to be safe and fast, and what to do if not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import typer
+from kombu.connection import Connection
+from rich.console import Console
+from rich.table import Table
+
+from fhir_server.clock import ClockError, clock
+from fhir_server.commands.runtime import DataDir, run, settings_of
+from fhir_server.settings import Settings, unknown_variables
+from fhir_server.store import doctor
+from fhir_server.store.doctor import Fact
+
+_FREE_GIB = 2
+_BROKER_SECONDS = 3
+# Before this the clock of the machine was never set: certificates and tokens would all be of the future.
+_LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def check(data_dir: DataDir = None) -> None:
+    """Look at database, row-level security, leakproof marks, broker, disk, clock and settings.
+
+    Exit status 1 if something is wrong; each line then says what to do.
+    """
+    settings = settings_of(data_dir=data_dir)
+    found: list[Fact] = [*_settings(settings), _disk(settings), _clock(settings), _broker(settings)]
+
+    async def work(dsn: str) -> None:
+        found.extend(await doctor.facts(dsn, clock(settings.test_clock)))
+
+    run(settings, work)
+    _tell(found)
+    raise typer.Exit(0 if all(fact.ok for fact in found) else 1)
+
+
+def _settings(settings: Settings) -> Iterator[Fact]:
+    strange = unknown_variables(os.environ)
+    detail = f"unknown: {', '.join(strange)}" if strange else "every CONCORD_ variable is known"
+    yield Fact("settings", not strange, detail, "correct or remove them; docs/settings.md lists all")
+    if settings.database_url:
+        named = settings.base_url is not None
+        detail = settings.base_url or "CONCORD_BASE_URL is not set: tokens and links would name this machine's port"
+        yield Fact("base URL", named, detail, "set CONCORD_BASE_URL to the public address before /{tenant}")
+
+
+def _disk(settings: Settings) -> Fact:
+    folder = next(p for p in (settings.data_dir, *settings.data_dir.parents) if p.exists())
+    free = shutil.disk_usage(folder).free / 2**30
+    return Fact("disk", free >= _FREE_GIB, f"{free:.1f} GiB free at {folder}", f"free at least {_FREE_GIB} GiB")
+
+
+def _clock(settings: Settings) -> Fact:
+    try:
+        now = clock(settings.test_clock)()
+    except ClockError as problem:
+        return Fact("clock", False, str(problem), "write an ISO time into the file of CONCORD_TEST_CLOCK")
+    return Fact("clock", now > _LONG_AGO, f"{now:%Y-%m-%d %H:%M:%S} UTC", "set the clock of this machine")
+
+
+def _broker(settings: Settings) -> Fact:
+    if settings.broker_url is None:
+        return Fact("broker", True, "none set: PostgreSQL wakes the workers")
+    with Connection(settings.broker_url, connect_timeout=_BROKER_SECONDS) as connection:  # type: ignore[no-untyped-call]
+        problem = _refused(lambda: connection.ensure_connection(max_retries=1, timeout=_BROKER_SECONDS))
+    return Fact("broker", problem is None, problem or "answers", "start the broker or mend CONCORD_BROKER_URL")
+
+
+def _refused(ask: Callable[[], object]) -> str | None:
+    try:
+        ask()
+    except Exception as problem:  # each transport raises its own
+        return f"{type(problem).__name__}: {problem}"
+    return None
+
+
+def _tell(found: list[Fact]) -> None:
+    table = Table("", "Looked at", "Found", box=None)
+    for fact in found:
+        table.add_row("[green]ok[/]" if fact.ok else "[red]WRONG[/]", fact.name, fact.detail)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    for fact in found:
+        if not fact.ok:
+            console.print(f"{fact.name}: {fact.remedy}", markup=False, highlight=False)

@@ -1,0 +1,135 @@
+"""concord messages: what came in, what became of it, and once more through the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, cast, get_args
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fhir_server.commands.runtime import DataDir, TenantName, fail, installation, run, settings_of, with_address
+from fhir_server.engine.replay import replay as again
+from fhir_server.store import messages as stored
+from fhir_server.store.inbox import State
+from fhir_server.store.messages import Summary
+from mappings import hl7v2
+
+app = typer.Typer(help="List, show and replay the HL7 messages of a tenant.", no_args_is_help=True)
+_STATES: tuple[str, ...] = get_args(State)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, a line for each message.")]
+Number = Annotated[int, typer.Argument(help="Number of the message, as the list shows it.")]
+
+
+@app.command("list")
+def list_(
+    tenant: TenantName,
+    state: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(_STATES)}; may be repeated.")] = None,
+    control_id: Annotated[str | None, typer.Option(help="Only messages with this MSH-10.")] = None,
+    before: Annotated[int | None, typer.Option(help="Only messages before this number: the next page.")] = None,
+    limit: Annotated[int, typer.Option(help="Most messages to list.", min=1, max=10_000)] = 50,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """List messages, the newest first, with what became of them."""
+    wanted = _states(state or [])
+    settings = with_address(settings_of(data_dir=data_dir))
+
+    async def work(dsn: str) -> None:
+        async with installation(settings, dsn, tenant) as (concord, found):
+            rows = await stored.listed(
+                concord.db, found.id, states=wanted, control_id=control_id, before=before, limit=limit
+            )
+        _print_json(rows) if json else _print_table(rows, more=len(rows) == limit)
+
+    run(settings, work)
+
+
+@app.command()
+def show(number: Number, tenant: TenantName, json: Json = False, data_dir: DataDir = None) -> None:
+    """Show one message whole: what the sender sent, what it was told, what the message became."""
+    settings = with_address(settings_of(data_dir=data_dir))
+
+    async def work(dsn: str) -> None:
+        async with installation(settings, dsn, tenant) as (concord, found):
+            message = await stored.show(concord.db, found.id, number)
+        if message is None:
+            fail(f"tenant {tenant} has no message {number}")
+        if json:
+            _print_json([message.summary])
+        else:
+            _print_whole(message)
+
+    run(settings, work)
+
+
+@app.command()
+def replay(
+    numbers: Annotated[list[int], typer.Argument(help="Numbers of the messages, as the list shows them.")],
+    tenant: TenantName,
+    data_dir: DataDir = None,
+) -> None:
+    """Send messages that are done or buried through the steps once more."""
+    settings = with_address(settings_of(data_dir=data_dir))
+
+    async def work(dsn: str) -> None:
+        async with installation(settings, dsn, tenant) as (concord, found):
+            done = await again(concord.db, found.id, numbers)
+        typer.echo(f"{len(done.queued)} of {len(set(numbers))} messages are queued again")
+        if done.refused:
+            fail("; ".join(f"message {number}: {why}" for number, why in done.refused.items()))
+
+    run(settings, work)
+
+
+def _states(given: list[str]) -> Sequence[State]:
+    for name in given:
+        if name not in _STATES:
+            raise typer.BadParameter(f"{name!r} is no state; there are {', '.join(_STATES)}", param_hint="--state")
+    return cast(Sequence[State], given)
+
+
+def _print_json(rows: Sequence[Summary]) -> None:
+    for row in rows:
+        typer.echo(msgspec.json.encode(row).decode())
+
+
+def _print_table(rows: Sequence[Summary], *, more: bool) -> None:
+    table = Table("No.", "Received (UTC)", "Sender", "Type", "Control id", "State", "Tries", "What became of it")
+    for row in rows:
+        sender = "/".join(part for part in (row.sender_app, row.sender_facility) if part)
+        kind = "^".join(part for part in (row.message_type, row.trigger) if part)
+        moment = f"{row.received:%Y-%m-%d %H:%M:%S}"
+        table.add_row(str(row.id), moment, sender, kind, row.control_id, row.state, str(row.attempts), _became(row))
+    Console().print(table)
+    if more:
+        typer.echo(f"older ones: --before {rows[-1].id}")
+
+
+def _became(row: Summary) -> str:
+    problems = [issue for issue in row.reason or () if issue["severity"] in ("error", "fatal")]
+    if problems:
+        return str(problems[0]["diagnostics"])
+    return f"{len(_written(row.result))} resources" if row.state == "done" else ""
+
+
+def _written(result: Any) -> list[str]:
+    return [*result["written"], *result["unchanged"]] if result else []
+
+
+def _print_whole(message: stored.Stored) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    row = message.summary
+    console.print(f"[bold]Message {row.id}[/]: {row.state}, received {row.received:%Y-%m-%d %H:%M:%S} UTC, {row.peer}")
+    for title, raw in (("Sent", message.raw), ("Acknowledged", message.ack)):
+        if raw:
+            console.print(f"\n[bold]{title}")
+            console.print(hl7v2.decode(raw).text.replace("\r", "\n").rstrip(), markup=False)
+    for issue in row.reason or ():
+        place = " ".join(issue.get("expression", ()))
+        console.print(f"\n{issue['severity']}: {issue['diagnostics']} {place}".rstrip(), markup=False)
+    if written := _written(row.result):
+        console.print("\n[bold]Resources")
+        console.print("\n".join(written), markup=False)

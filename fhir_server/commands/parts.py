@@ -1,0 +1,156 @@
+"""concord http, mllp, worker: one process each, against a shared database; `concord serve` runs the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+import uvloop
+
+from adapters.mllp import Limits, Listener
+from fhir_server import life
+from fhir_server.app import Concord, front, opened, receiver
+from fhir_server.app import worker as worker_of
+from fhir_server.commands.runtime import fail, server_dsn, settings_of, with_address
+from fhir_server.engine import celery_app
+from fhir_server.engine.worker import Worker
+from fhir_server.settings import Settings
+
+# Given by `concord serve` to its children: the listening socket, and the pipe that ends with the supervisor.
+Fd = Annotated[int | None, typer.Option("--fd", hidden=True)]
+Life = Annotated[int | None, typer.Option("--life", hidden=True)]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder of the installation. [env: CONCORD_DATA_DIR]")]
+Stopped = Callable[[], Awaitable[Any]]
+
+
+def http(
+    host: Host = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    data_dir: DataDir = None,
+    fd: Fd = None,
+    life: Life = None,
+) -> None:
+    """Serve FHIR, the clinic's API and the operator pages over HTTP."""
+    settings = settings_of(host=host, port=port, data_dir=data_dir)
+    _run(settings, life, lambda concord, stopped: _http(concord, stopped, fd))
+
+
+def mllp(
+    host: Host = None,
+    mllp_port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    mllp_tenant: Annotated[str | None, typer.Option(help="Tenant that the messages belong to.")] = None,
+    data_dir: DataDir = None,
+    fd: Fd = None,
+    life: Life = None,
+) -> None:
+    """Take HL7 v2 messages over MLLP: each is stored before it is acknowledged."""
+    settings = settings_of(mllp_host=host, mllp_port=mllp_port, mllp_tenant=mllp_tenant, data_dir=data_dir)
+    if settings.mllp_tenant is None:
+        fail("say whose messages come in: --mllp-tenant T or CONCORD_MLLP_TENANT")
+    _run(settings, life, lambda concord, stopped: _mllp(concord, stopped, fd))
+
+
+def worker(data_dir: DataDir = None, life: Life = None) -> None:
+    """Map the messages that wait, in order for each patient."""
+    settings = settings_of(data_dir=data_dir)
+    if settings.broker_url:
+        _celery(settings, settings.broker_url, life)
+    else:
+        _run(settings, life, _worker)
+
+
+def _run(settings: Settings, pipe: int | None, work: Callable[[Concord, Stopped], Awaitable[None]]) -> None:
+    async def main(dsn: str) -> None:
+        stop = asyncio.Event()
+        life.watch(stop.set, pipe, settings.stop_timeout)
+        async with opened(with_address(settings), dsn) as concord:
+            await work(concord, stop.wait)
+
+    with server_dsn(settings) as dsn:
+        uvloop.run(main(dsn))
+
+
+def _celery(settings: Settings, broker_url: str, pipe: int | None) -> None:
+    """Be a Celery worker: the broker wakes it, what it does is the same."""
+    if pipe is not None:
+        life.end_with(pipe, settings.stop_timeout)
+
+    @contextlib.asynccontextmanager
+    async def open_worker() -> AsyncIterator[Worker]:
+        async with opened(with_address(settings), dsn) as concord:
+            yield worker_of(concord)
+
+    with server_dsn(settings) as dsn:
+        sys.exit(celery_app.serve(broker_url, open_worker, 1))
+
+
+async def _http(concord: Concord, stopped: Stopped, fd: int | None) -> None:
+    given = concord.settings
+    sock = _listening(fd, given.host, given.port)
+    config = uvicorn.Config(
+        front(concord),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=int(given.stop_timeout),
+    )
+    server = uvicorn.Server(config)
+    # Signals are life's: uvicorn's own handlers would undo them.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    task = asyncio.create_task(server.serve(sockets=[sock]))
+    stop = asyncio.ensure_future(stopped())
+    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await task
+
+
+async def _mllp(concord: Concord, stopped: Stopped, fd: int | None) -> None:
+    given = concord.settings
+    async with receiver(concord) as receive:
+        listener = await Listener.start(
+            receive.message,
+            sock=_listening(fd, given.mllp_host, given.mllp_port),
+            limits=Limits(
+                connections=given.mllp_max_connections, frame=given.mllp_max_message_bytes, idle=given.mllp_idle_timeout
+            ),
+            faults=receive.fault,
+        )
+        await stopped()
+        await listener.stop()
+
+
+async def _worker(concord: Concord, stopped: Stopped) -> None:
+    work = worker_of(concord)
+    task = asyncio.create_task(work.run())
+    stop = asyncio.ensure_future(stopped())
+    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    work.stop()
+    await task
+
+
+def _listening(fd: int | None, host: str, port: int) -> socket.socket:
+    return socket.socket(fileno=fd) if fd is not None else listen(host, port)
+
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Return a listening socket; `shared` lets several sockets have the same port, one for each process."""
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    sock = socket.socket(family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((host, port))
+    sock.listen(1024)
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,102 @@
+"""What commands share: the database of the settings, the address of a running server, and errors a person can use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+import uvloop
+from rich.console import Console
+
+from fhir_server import logs
+from fhir_server.app import Concord, opened
+from fhir_server.clock import clock
+from fhir_server.context import Tenant
+from fhir_server.errors import FhirError
+from fhir_server.settings import Settings, SettingsError
+from fhir_server.store import tenants
+from fhir_server.store.embedded import EmbeddedError, EmbeddedPostgres, connection_of
+from fhir_server.store.migrate import MigrationError, migrate
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder of the installation. [env: CONCORD_DATA_DIR]")]
+TenantName = Annotated[str, typer.Option(help="Name of the tenant, as it stands in addresses.")]
+ADDRESS = "serve.json"
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where `concord serve` answers; written into the data folder, so that other commands find it."""
+
+    base_url: str
+    http_port: int
+    mllp_port: int
+    pid: int
+
+
+def fail(reason: str) -> NoReturn:
+    """Tell why on standard error and exit with status 1."""
+    Console(stderr=True).print(f"concord: {reason}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)
+
+
+def settings_of(**flags: Any) -> Settings:
+    """Return the settings with these flags, logging set up; exit with the reason where they do not fit."""
+    try:
+        settings = Settings.load(**flags)
+    except SettingsError as problem:
+        fail(str(problem))
+    logs.configure(settings.log_level, settings.log_format)
+    return settings
+
+
+def address_of(settings: Settings) -> Address | None:
+    """Return where the server of this data folder answers, or answered last."""
+    try:
+        return msgspec.json.decode((settings.data_dir / ADDRESS).read_bytes(), type=Address)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def with_address(settings: Settings) -> Settings:
+    """Return settings whose base URL is the running server's, unless one is set."""
+    known = address_of(settings) if settings.base_url is None and settings.database_url is None else None
+    return settings.evolve(base_url=known.base_url) if known else settings
+
+
+@contextmanager
+def server_dsn(settings: Settings) -> Iterator[str]:
+    """Give the server role's DSN: the set one, the running embedded server's, or one that is started for the block."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    running = connection_of(settings.data_dir)
+    if running is not None:
+        yield running.server_dsn()
+        return
+    with EmbeddedPostgres(settings.data_dir) as postgres:
+        migrate(postgres.admin_dsn(), postgres.server_dsn(), today=clock(settings.test_clock)().date())
+        yield postgres.server_dsn()
+
+
+@asynccontextmanager
+async def installation(settings: Settings, dsn: str, tenant: str) -> AsyncIterator[tuple[Concord, Tenant]]:
+    """Open the installation and one tenant of it; exit with the known names where there is no such tenant."""
+    async with opened(settings, dsn) as concord:
+        found = await tenants.by_name(concord.db, tenant)
+        if found is None:
+            names = ", ".join(t.name for t in await tenants.all_of(concord.db)) or "none yet: concord tenant add NAME"
+            fail(f"there is no tenant {tenant!r}; there are: {names}")
+        yield concord, found
+
+
+def run(settings: Settings, work: Callable[[str], Coroutine[Any, Any, None]]) -> None:
+    """Run `work(dsn)` against the database of the settings; failures a person can mend are told in one line."""
+    try:
+        with server_dsn(settings) as dsn:
+            uvloop.run(work(dsn))
+    except (EmbeddedError, MigrationError, FhirError, OSError) as problem:
+        fail(str(problem))

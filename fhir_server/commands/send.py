@@ -1,0 +1,124 @@
+"""concord send: HL7 files over MLLP, with the acknowledgements counted."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from adapters.mllp import NoAnswer, Sender
+from mappings.header import header
+
+_START = re.compile(rb"(?m)^(?=MSH[^A-Za-z0-9\r\n])")
+_ENVELOPE = re.compile(rb"(?m)^(?:FHS|BHS|BTS|FTS)[^\r\n]*(?:\r\n|\r|\n|\Z)")
+_ACCEPTED = frozenset(("AA", "CA"))
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What became of one message: the acknowledgement code (or `none`) and what the receiver said with it."""
+
+    place: str
+    code: str
+    text: str = ""
+
+
+def send(
+    files: Annotated[list[Path], typer.Argument(help="HL7 files, or folders with *.hl7 and *.txt files.", exists=True)],
+    to: Annotated[str, typer.Option(help="HOST:PORT of the MLLP receiver.")] = "127.0.0.1:2575",
+    connections: Annotated[int, typer.Option(help="Connections to send over; order is kept within each.", min=1)] = 1,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for each acknowledgement.")] = 30.0,
+    repeat: Annotated[int, typer.Option(help="Send everything this many times.", min=1)] = 1,
+) -> None:
+    """Send HL7 files over MLLP. Exit status 1 if any message was not accepted."""
+    host, port = _address(to)
+    found = [m for file in _files(files) for m in messages(file)] * repeat
+    if not found:
+        raise typer.BadParameter("no HL7 message (a line that begins with MSH) is in these files")
+    sent = asyncio.run(_send_all(found, host, port, connections, timeout))
+    _summary(sent)
+    raise typer.Exit(0 if all(s.code in _ACCEPTED for s in sent) else 1)
+
+
+def _address(to: str) -> tuple[str, int]:
+    host, _, port = to.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise typer.BadParameter(f"--to takes HOST:PORT, such as 127.0.0.1:2575, not {to!r}")
+    return host.strip("[]"), int(port)
+
+
+def _files(given: list[Path]) -> Iterator[Path]:
+    for path in given:
+        if path.is_dir():
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in (".hl7", ".txt") and p.is_file())
+        else:
+            yield path
+
+
+def messages(file: Path) -> list[tuple[str, bytes]]:
+    """Return the messages of one file with their places; batch envelopes are taken off, line ends made CR."""
+    content = file.read_bytes().replace(b"\x0b", b"").replace(b"\x1c", b"")
+    text = _ENVELOPE.sub(
+        b"", content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\r").replace(b"\n", b"\r").replace(b"\r", b"\n")
+    )
+    parts = [part.strip(b"\n").replace(b"\n", b"\r") + b"\r" for part in _START.split(text) if part[:3] == b"MSH"]
+    return [(f"{file.name}#{n + 1}" if len(parts) > 1 else file.name, part) for n, part in enumerate(parts)]
+
+
+async def _send_all(
+    found: list[tuple[str, bytes]], host: str, port: int, connections: int, patience: float
+) -> list[Sent]:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("Sending", total=len(found))
+        done: list[Sent] = []
+        queue = iter(found)
+
+        async def one() -> None:
+            sender = Sender(host, port, answer=patience)
+            for place, message in queue:
+                done.append(await _send_one(sender, place, message))
+                progress.advance(bar)
+            await sender.close()
+
+        await asyncio.gather(*(one() for _ in range(min(connections, len(found)))))
+        return done
+
+
+async def _send_one(sender: Sender, place: str, message: bytes) -> Sent:
+    try:
+        return _read(place, await sender.send(message))
+    except NoAnswer as problem:
+        return Sent(place, "none", str(problem))
+    except (OSError, TimeoutError, ValueError) as problem:
+        return Sent(place, "unsent", str(problem) or "the receiver did not take the connection in time")
+
+
+def _read(place: str, answer: bytes) -> Sent:
+    head = header(answer)
+    text = answer.decode(head.codec, "replace")
+    for line in text.split("\r"):
+        if line.startswith("MSA"):
+            fields = [*line.split(head.delimiters.field), "", "", ""]
+            return Sent(place, fields[1] or "empty", fields[3])
+    return Sent(place, "unreadable", "the answer has no MSA segment")
+
+
+def _summary(sent: list[Sent]) -> None:
+    console = Console()
+    table = Table("Acknowledgement", "Messages", title="Sent")
+    for code, count in sorted(Counter(s.code for s in sent).items()):
+        table.add_row(code, str(count))
+    console.print(table)
+    refused = [s for s in sent if s.code not in _ACCEPTED]
+    for item in refused[:20]:
+        console.print(f"{item.place}: {item.code} {item.text}", markup=False, highlight=False)
+    if len(refused) > 20:
+        console.print(f"… and {len(refused) - 20} more")

@@ -1,0 +1,154 @@
+"""concord serve: the whole installation with one command, embedded PostgreSQL included."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from fhir_server.app import base_url
+from fhir_server.clock import clock
+from fhir_server.commands import demo as demonstration
+from fhir_server.commands.parts import listen
+from fhir_server.commands.runtime import ADDRESS, Address, fail, settings_of
+from fhir_server.settings import Settings
+from fhir_server.store.embedded import EmbeddedError, EmbeddedPostgres
+from fhir_server.store.migrate import MigrationError, migrate
+from fhir_server.supervisor import LIFE, ChildSpec, Patience, Supervisor
+
+_READY_WITHIN = 60.0
+
+
+def serve(
+    demo: Annotated[bool, typer.Option("--demo", help="Make tenants demo and other, and send a few messages.")] = False,
+    host: Annotated[str | None, typer.Option(help="Address for HTTP and MLLP to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="HTTP port; 0 takes a free one.")] = None,
+    mllp_port: Annotated[int | None, typer.Option(help="MLLP port; 0 takes a free one.")] = None,
+    mllp_tenant: Annotated[str | None, typer.Option(help="Tenant that messages on the MLLP port belong to.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the installation. [env: CONCORD_DATA_DIR]")] = None,
+    workers: Annotated[int | None, typer.Option(help="HTTP processes.", min=1)] = None,
+) -> None:
+    """Start everything: PostgreSQL, HTTP, MLLP and the worker. Ctrl-C stops it all."""
+    settings = settings_of(
+        host=host,
+        mllp_host=host,
+        port=port,
+        mllp_port=mllp_port,
+        mllp_tenant=mllp_tenant or ("demo" if demo else None),
+        data_dir=data_dir,
+        http_workers=workers,
+    )
+    try:
+        with _database(settings) as (given, postgres), contextlib.ExitStack() as held:
+            sys.exit(asyncio.run(_serve(given, postgres, held, demo=demo)))
+    except (EmbeddedError, MigrationError) as problem:
+        fail(str(problem))
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[tuple[Settings, EmbeddedPostgres | None]]:
+    """Give settings with a database URL, and the embedded PostgreSQL where that is the one."""
+    today = clock(settings.test_clock)().date()
+    if settings.database_url:
+        if settings.migrate_database_url:
+            migrate(settings.migrate_database_url, settings.database_url, today=today)
+        yield settings, None
+        return
+    with EmbeddedPostgres(settings.data_dir) as postgres:
+        migrate(postgres.admin_dsn(), postgres.server_dsn(), today=today)
+        yield settings.evolve(database_url=postgres.server_dsn()), postgres
+
+
+async def _serve(
+    settings: Settings, postgres: EmbeddedPostgres | None, held: contextlib.ExitStack, *, demo: bool
+) -> int:
+    doors = _sockets(settings.host, settings.port, settings.http_workers)
+    lab = _sockets(settings.mllp_host, settings.mllp_port, 1) if settings.mllp_tenant else []
+    for sock in (*doors, *lab):
+        held.callback(sock.close)
+    http_port = doors[0].getsockname()[1]
+    given = settings.evolve(port=http_port, mllp_port=lab[0].getsockname()[1] if lab else settings.mllp_port)
+    given = given.evolve(base_url=base_url(given))
+    await demonstration.prepare(given, demo=demo)
+    supervisor = Supervisor(
+        _children(given, doors, lab),
+        patience=Patience(grace=given.stop_timeout),
+        watch=lambda: _lost(postgres),
+        on_stopping=held.close,
+    )
+    running = asyncio.create_task(supervisor.run())
+    ready = asyncio.create_task(_announce(given, lab=bool(lab), demo=demo))
+    await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+    if ready.done() and ready.exception():
+        supervisor.stop()
+        await running
+        fail(str(ready.exception()))
+    code = await running
+    ready.cancel()
+    return code
+
+
+def _sockets(host: str, port: int, count: int) -> list[socket.socket]:
+    """Return one listening socket for each process, all on one port; exit where another program has it."""
+    try:
+        # Sockets that share a port would also share it with a second server of this user: look first.
+        probe = listen(host, port)
+        taken = probe.getsockname()[1]
+        probe.close()
+        return [listen(host, taken, shared=True) for _ in range(count)]
+    except OSError as problem:
+        fail(f"{host}:{port} cannot be listened on: {problem.strerror}; choose another port, or 0 for any free one")
+
+
+def _children(settings: Settings, doors: Sequence[socket.socket], lab: Sequence[socket.socket]) -> list[ChildSpec]:
+    env = settings.environ()
+
+    def child(name: str, command: str, sock: socket.socket | None, stage: int = 0) -> ChildSpec:
+        argv = [sys.executable, "-m", "fhir_server.cli", command, "--life", LIFE]
+        fds = (sock.fileno(),) if sock else ()
+        return ChildSpec(name, [*argv, *(w for fd in fds for w in ("--fd", str(fd)))], fds, env, stage)
+
+    http = [child(f"http-{n}", "http", sock) for n, sock in enumerate(doors)]
+    return [*http, *(child("mllp", "mllp", sock) for sock in lab), child("worker", "worker", None, 1)]
+
+
+def _lost(postgres: EmbeddedPostgres | None) -> str | None:
+    status = postgres.exited() if postgres else None
+    return None if status is None else f"PostgreSQL ended with status {status}: see postgres.log in the data folder"
+
+
+async def _announce(settings: Settings, *, lab: bool, demo: bool) -> None:
+    """Wait until requests can be served; tell the ports as one JSON line, and show the demo where it is asked for."""
+    await _until_ready(settings)
+    address = Address(str(settings.base_url), settings.port, settings.mllp_port if lab else 0, os.getpid())
+    (settings.data_dir / ADDRESS).write_bytes(msgspec.json.encode(address))
+    print(msgspec.json.encode(address).decode(), flush=True)
+    if demo:
+        await demonstration.show(settings)
+
+
+async def _until_ready(settings: Settings) -> None:
+    async with asyncio.timeout(_READY_WITHIN):
+        while not await _answers(settings.host, settings.port):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.02)
+
+
+async def _answers(host: str, port: int) -> bool:
+    """Ask /readyz; the socket listens from the start, so that only an answer tells that somebody serves."""
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /readyz HTTP/1.0\r\n\r\n")
+        status = await reader.readline()
+        writer.close()
+    except OSError:
+        return False
+    return b" 200 " in status

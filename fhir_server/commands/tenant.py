@@ -1,0 +1,46 @@
+"""concord tenant: the clinics of the installation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fhir_server.app import opened
+from fhir_server.commands.runtime import DataDir, run, settings_of, with_address
+from fhir_server.store import tenants
+
+app = typer.Typer(help="Add and list tenants: the clinics that share this installation.", no_args_is_help=True)
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="1 to 63 of a-z 0-9 -; it stands in every address.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Add a tenant, with a signing key of its own."""
+    settings = with_address(settings_of(data_dir=data_dir))
+
+    async def work(dsn: str) -> None:
+        async with opened(settings, dsn) as concord:
+            made = await tenants.add(concord.db, name)
+            typer.echo(f"tenant {made.name} added; its FHIR base is {concord.base(made)}")
+
+    run(settings, work)
+
+
+@app.command("list")
+def list_(data_dir: DataDir = None) -> None:
+    """List the tenants."""
+    settings = with_address(settings_of(data_dir=data_dir))
+
+    async def work(dsn: str) -> None:
+        async with opened(settings, dsn) as concord:
+            table = Table("Tenant", "FHIR base")
+            for tenant in await tenants.all_of(concord.db):
+                table.add_row(tenant.name, concord.base(tenant))
+            Console().print(table)
+
+    run(settings, work)

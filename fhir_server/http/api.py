@@ -1,0 +1,85 @@
+"""The clinic's API, /{tenant}/api/…: typed routes for what FHIR has no address for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from pydantic import BaseModel
+
+from conformance.issue import outcome
+from fhir_server.context import Grant
+from fhir_server.errors import FhirError, Forbidden, NotFound
+from fhir_server.smart.scopes import covers
+from fhir_server.store import messages as stored
+from fhir_server.store.database import Database
+from fhir_server.store.inbox import State
+
+Authorize = Callable[[str, str], Awaitable[Grant]]
+
+
+class MessageRow(BaseModel):
+    """One HL7 message as the list shows it: where it came from and what became of it."""
+
+    id: int
+    received: datetime
+    state: State
+    sender_app: str | None
+    sender_facility: str | None
+    control_id: str | None
+    message_type: str | None
+    trigger: str | None
+    attempts: int
+    reason: Any = None
+    result: Any = None
+
+
+def routes(db: Database, authorize: Authorize) -> APIRouter:
+    """Return the routes; `authorize` turns an Authorization header at a tenant into its grant, or raises."""
+    router = APIRouter(prefix="/{tenant}/api", tags=["clinic"])
+
+    async def operator(request: Request, tenant: str) -> Grant:
+        grant = await authorize(request.headers.get("authorization", ""), tenant)
+        # Messages hold every kind of data, so only a token that may read every type sees them.
+        wide = [s for s in covers(grant.scopes, "*", "r") if s.type == "*" and s.context != "patient"]
+        if not wide:
+            raise Forbidden("messages need a token with system/*.rs or user/*.rs")
+        return grant
+
+    Operator = Annotated[Grant, Depends(operator)]  # noqa: N806 - a type
+
+    @router.get("/messages/counts")
+    async def counts(grant: Operator) -> Mapping[str, int]:
+        """Return how many messages there are in each state."""
+        return await stored.counts(db, grant.tenant.id)
+
+    @router.get("/messages")
+    async def messages(
+        grant: Operator,
+        state: State | None = None,
+        before: int | None = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    ) -> list[MessageRow]:
+        """Return messages, the newest first; the next page is `before` the last one's id."""
+        rows = await stored.listed(db, grant.tenant.id, states=[state] if state else [], before=before, limit=limit)
+        return [MessageRow.model_validate(row, from_attributes=True) for row in rows]
+
+    @router.post("/messages/{message_id}/replay", status_code=202)
+    async def replay(grant: Operator, message_id: int) -> Mapping[str, str]:
+        """Send a message that is done or buried through the steps once more."""
+        if not await stored.replay(db, grant.tenant.id, [message_id]):
+            raise NotFound(f"there is no message {message_id} that could be replayed")
+        return {"state": "received"}
+
+    return router
+
+
+def tell_failures(app: FastAPI) -> None:
+    """Answer every FhirError with its status and an OperationOutcome, as the FHIR door does."""
+
+    @app.exception_handler(FhirError)
+    async def failed(_: Request, problem: FhirError) -> Response:
+        headers = {"www-authenticate": "Bearer"} if problem.status == 401 else None
+        return Response(outcome(problem.issues), problem.status, headers, media_type="application/fhir+json")

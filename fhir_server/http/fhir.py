@@ -1,0 +1,101 @@
+"""The FHIR door: /{tenant}/fhir/… as a plain ASGI application, since a framework's routing costs more than a read.
+
+http://hl7.org/fhir/R4/http.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import msgspec
+import structlog
+
+from fhir_server import logs
+from fhir_server.context import Context, Grant, Tenant
+from fhir_server.errors import FhirError, NotFound, Unauthorized
+from fhir_server.http import wire
+from fhir_server.http.wire import Receive, Scope, Send, View
+from fhir_server.interactions.message import Request, Response
+from fhir_server.interactions.service import Service
+from fhir_server.interactions.table import dispatch
+from fhir_server.smart.tokens import Verifier
+
+_log = structlog.get_logger()
+TenantOf = Callable[[str], Awaitable[Tenant | None]]
+Open = Callable[[str], bytes]
+
+
+class FhirDoor(msgspec.Struct, frozen=True):
+    """Everything the door needs; `open_pages` answers without a token, by the path after the base."""
+
+    service: Service
+    verifier: Verifier
+    tenant_of: TenantOf
+    base_url: str
+    clock: Callable[[], datetime]
+    max_body: int
+    open_pages: dict[tuple[str, ...], Callable[[Tenant, str], Response]]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever goes wrong becomes an OperationOutcome."""
+        request_id = logs.request_id(_offered(scope))
+        view = View()
+        try:
+            request, view = await self._request(scope, receive)
+            response = await self._answer(request, request_id)
+        except wire.Disconnected:
+            return
+        except FhirError as problem:
+            response = wire.failure(problem)
+        except Exception as problem:
+            _log.error("request failed", request_id=request_id, exc_info=problem)
+            response = wire.broken(request_id)
+        await wire.send_response(send, response, request_id, view, head=scope["method"] == "HEAD")
+
+    async def _request(self, scope: Scope, receive: Receive) -> tuple[Request, View]:
+        path = wire.segments(scope["raw_path"])[1:]
+        method = scope["method"]
+        body = await wire.body_of(scope, receive, self.max_body) if method not in ("GET", "HEAD") else b""
+        headers = wire.headers_of(scope)
+        return wire.viewed(Request(method, path, wire.query_of(scope), headers, body))
+
+    async def _answer(self, request: Request, request_id: str) -> Response:
+        tenant = await self._tenant(request.path[0])
+        base = self._base(tenant)
+        inside = msgspec.structs.replace(request, path=request.path[2:])
+        page = self.open_pages.get(inside.path)
+        if page and request.method in ("GET", "HEAD"):
+            return page(tenant, base)
+        if inside.path[:1] == (".well-known",):
+            raise NotFound("nothing is published at this address")
+        now = self.clock()
+        grant = await self._grant(request.headers.get("authorization", ""), tenant, base, now)
+        wire.require_fhir_body(inside)
+        # Milliseconds are what a FHIR instant shows, so they are what is stored: a page boundary must compare equal.
+        moment = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        return await dispatch(self.service, Context(grant, base, moment, request_id), inside)
+
+    async def authorize(self, authorization: str, tenant_name: str) -> Grant:
+        """Return the grant of an Authorization header at a tenant; raise NotFound, Unauthorized or Forbidden."""
+        tenant = await self._tenant(tenant_name)
+        return await self._grant(authorization, tenant, self._base(tenant), self.clock())
+
+    async def _tenant(self, name: str) -> Tenant:
+        tenant = await self.tenant_of(name)
+        if tenant is None:
+            raise NotFound(f"there is no tenant {name[:80]!r} here")
+        return tenant
+
+    def _base(self, tenant: Tenant) -> str:
+        return f"{self.base_url}/{tenant.name}/fhir"
+
+    async def _grant(self, authorization: str, tenant: Tenant, base: str, now: datetime) -> Grant:
+        kind, _, token = authorization.partition(" ")
+        if kind.lower() != "bearer" or not token.strip():
+            raise Unauthorized("send Authorization: Bearer <token>; concord token makes one")
+        return await self.verifier.grant(token.strip(), tenant, base, now)
+
+
+def _offered(scope: Scope) -> str | None:
+    return next((v.decode("latin-1") for k, v in scope["headers"] if k == b"x-request-id"), None)

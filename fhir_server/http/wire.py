@@ -1,0 +1,148 @@
+"""Between ASGI and FHIR messages: bodies under a limit, representations, and failures turned into outcomes once.
+
+http://hl7.org/fhir/R4/http.html#mime-type
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from conformance.issue import Issue, outcome
+from fhir_server.errors import FhirError, NotAcceptable, TooLarge, UnsupportedMedia
+from fhir_server.interactions.message import FHIR_JSON, Request, Response
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_JSON = frozenset(("json", "application/json", "application/fhir+json", "text/json"))
+_TAKEN = frozenset(("application/json", "application/fhir+json", "text/json", ""))
+_ANY = frozenset(("*/*", "application/*", ""))
+# Sent with every answer: a record is nobody's to cache, sniff or frame.
+_ALWAYS = (
+    (b"cache-control", b"private, no-cache"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+class Disconnected(Exception):
+    """The client left before its request was read; there is nobody to answer."""
+
+
+async def body_of(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """Return the request body; raise TooLarge above `limit` bytes without reading on."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    declared = next((v for k, v in headers if k == b"content-length"), b"0")
+    if declared.isdigit() and int(declared) > limit:
+        raise TooLarge(f"the body has {int(declared)} bytes; this server takes {limit}")
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise Disconnected
+        part: bytes = event.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"the body is larger than the {limit} bytes that this server takes")
+        parts.append(part)
+        if not event.get("more_body"):
+            return b"".join(parts) if len(parts) > 1 else parts[0]
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Return the headers by lower-case name; of a repeated one the values are joined, as HTTP allows."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key = name.decode("latin-1")
+        text = value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def segments(path: bytes) -> tuple[str, ...]:
+    """Return the decoded segments of a raw path; a slash at the end adds none."""
+    return tuple(unquote(part) for part in path.decode("latin-1").rstrip("/").split("/"))
+
+
+class View(msgspec.Struct, frozen=True):
+    """How the client wants its answer to look."""
+
+    pretty: bool = False
+
+
+def viewed(request: Request) -> tuple[Request, View]:
+    """Take `_format` and `_pretty` out of the query; raise NotAcceptable for what is not JSON."""
+    wanted = request.headers.get("accept", "")
+    pretty = False
+    kept = []
+    for name, value in request.query:
+        if name == "_format":
+            wanted = value
+        elif name == "_pretty":
+            pretty = value == "true"
+        else:
+            kept.append((name, value))
+    _require_json(wanted)
+    if len(kept) == len(request.query):
+        return request, View()
+    return msgspec.structs.replace(request, query=kept), View(pretty)
+
+
+def _require_json(wanted: str) -> None:
+    kinds = {item.partition(";")[0].strip().lower() for item in wanted.split(",")}
+    # A plus sign in ?_format=application/fhir+json arrives as a space.
+    kinds = {kind.replace("fhir json", "fhir+json") for kind in kinds}
+    if not kinds & (_JSON | _ANY):
+        raise NotAcceptable(f"this server answers application/fhir+json, not {wanted[:80]}")
+
+
+def require_fhir_body(request: Request) -> None:
+    """Raise UnsupportedMedia for a body that does not call itself JSON."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.method in ("POST", "PUT") and kind not in _TAKEN and request.path[-1:] != ("_search",):
+        raise UnsupportedMedia(f"send application/fhir+json, not {kind[:80]}")
+
+
+def query_of(scope: Scope) -> list[tuple[str, str]]:
+    """Return the query parameters in order."""
+    raw: bytes = scope.get("query_string", b"")
+    return parse_qsl(raw.decode("latin-1"), keep_blank_values=True) if raw else []
+
+
+def failure(problem: FhirError) -> Response:
+    """Return a failure as status and OperationOutcome."""
+    headers = {"www-authenticate": "Bearer"} if problem.status == 401 else {}
+    if problem.status == 503:
+        headers["retry-after"] = "1"
+    return Response(problem.status, outcome(problem.issues), headers)
+
+
+def broken(request_id: str) -> Response:
+    """Return the answer to a fault of ours: an id to ask about and nothing of the inside."""
+    issue = Issue("fatal", "exception", f"something went wrong here; the log has it under request {request_id}")
+    return Response(500, outcome([issue]))
+
+
+async def send_response(send: Send, response: Response, request_id: str, view: View, *, head: bool = False) -> None:
+    """Send a FHIR response; bodies are FHIR JSON."""
+    body = response.body
+    if body and view.pretty:
+        body = msgspec.json.format(body, indent=2)
+    headers = _headers(response.headers, body, request_id)
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else body})
+
+
+def _headers(given: Mapping[str, str], body: bytes, request_id: str) -> list[tuple[bytes, bytes]]:
+    headers = [(k.encode("latin-1"), v.encode("latin-1", "replace")) for k, v in given.items()]
+    if body and "content-type" not in given:
+        headers.append((b"content-type", FHIR_JSON.encode()))
+    headers += _ALWAYS
+    headers.append((b"content-length", b"%d" % len(body)))
+    headers.append((b"x-request-id", request_id.encode("latin-1", "replace")))
+    return headers

@@ -1,0 +1,100 @@
+"""batch and transaction: several requests in one. http://hl7.org/fhir/R4/http.html#transaction
+
+A batch entry goes back through the dispatch of single requests. The writes of a transaction become one call of
+`commit`, so that they share a handful of statements and stand or fall together; its reads see what it wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from conformance.issue import outcome
+from conformance.structures import STORABLE
+from fhir_server.context import Context
+from fhir_server.errors import FhirError, Invalid, NotAllowed, TooLarge
+from fhir_server.interactions.body import instant
+from fhir_server.interactions.bundle import bundle, entry
+from fhir_server.interactions.delete import delete_of
+from fhir_server.interactions.draft import Save, Saved
+from fhir_server.interactions.entries import Entry, parse_bundle, request_of
+from fhir_server.interactions.message import Request, Response
+from fhir_server.interactions.service import Service
+from fhir_server.interactions.update import update_of
+from fhir_server.interactions.write import commit
+
+_TYPES = frozenset(STORABLE)
+Dispatch = Callable[[Service, Context, Request], Awaitable[Response]]
+
+
+async def process(service: Service, ctx: Context, request: Request, dispatch: Dispatch) -> Response:
+    """Run a batch or transaction bundle and return its response bundle, entries in the order they came."""
+    kind, entries = parse_bundle(request.body)
+    if len(entries) > service.limits.max_entries:
+        raise TooLarge(f"{len(entries)} entries; this server takes {service.limits.max_entries} at a time")
+    prefer = request.headers.get("prefer")
+    if kind == "batch":
+        answers = [await _alone(service, ctx, item, n, prefer, dispatch) for n, item in enumerate(entries)]
+    elif kind == "transaction":
+        answers = await _together(service, ctx, entries, prefer, dispatch)
+    else:
+        raise Invalid(f"a Bundle of type {kind} cannot be processed here; send batch or transaction", "Bundle.type")
+    return Response(200, bundle(f"{kind}-response", answers, (), ctx.now))
+
+
+async def _alone(
+    service: Service, ctx: Context, item: Entry, number: int, prefer: str | None, dispatch: Dispatch
+) -> bytes:
+    try:
+        return _entry(await dispatch(service, ctx, request_of(item, f"Bundle.entry[{number}]", prefer)))
+    except FhirError as problem:
+        return entry(None, None, response=(str(problem.status),), outcome=outcome(problem.issues))
+
+
+def _entry(answer: Response) -> bytes:
+    status, headers = str(answer.status), answer.headers
+    place = (status, headers.get("etag", ""), "", headers.get("location", ""))
+    return entry(None, answer.body or None, response=place)
+
+
+async def _together(
+    service: Service, ctx: Context, entries: Sequence[Entry], prefer: str | None, dispatch: Dispatch
+) -> list[bytes]:
+    requests = [request_of(item, f"Bundle.entry[{n}]", prefer) for n, item in enumerate(entries)]
+    saves = saves_of(service, entries, prefer)
+    # One statement writes everything, deletions included, so the specification's order DELETE, POST, PUT holds by
+    # itself: no resource may stand twice in a transaction. Reads come last.
+    written = dict(zip(saves, await commit(service, ctx, list(saves.values())), strict=True)) if saves else {}
+    return [
+        _written(ctx, written[n], prefer) if n in written else _entry(await dispatch(service, ctx, request))
+        for n, request in enumerate(requests)
+    ]
+
+
+def saves_of(service: Service, entries: Sequence[Entry], prefer: str | None) -> dict[int, Save]:
+    """Return the writes of a transaction by entry number; raise for an entry that is neither a write nor a read."""
+    asked = ((n, item, f"Bundle.entry[{n}]") for n, item in enumerate(entries))
+    found = ((n, _save(service, request_of(item, path, prefer), item, path)) for n, item, path in asked)
+    return {n: save for n, save in found if save}
+
+
+def _save(service: Service, request: Request, item: Entry, path: str) -> Save | None:
+    """Return the write that an entry asks for, None for a read; raise where it is neither."""
+    where = f"{path}.resource"
+    match request.method, request.path:
+        case "GET" | "HEAD", _:
+            return None
+        case "POST", (resource_type,) if resource_type in _TYPES and not request.headers.get("if-none-exist"):
+            return Save(type=resource_type, action="create", resource=request.body, path=where, full_url=item.fullUrl)
+        case "PUT", (resource_type, _) if resource_type in _TYPES:
+            return update_of(service, request, where, item.fullUrl)
+        case "DELETE", (resource_type, _) if resource_type in _TYPES:
+            return delete_of(request, path)
+    address = "/".join(request.path)
+    raise NotAllowed(f"{request.method} {address} is not supported in a transaction", f"{path}.request")
+
+
+def _written(ctx: Context, result: Saved, prefer: str | None) -> bytes:
+    location = f"{ctx.base}/{result.type}/{result.id}/_history/{result.version}" if result.body else ""
+    values = (str(result.status), f'W/"{result.version}"', instant(result.updated), location)
+    body = result.body if prefer and "representation" in prefer else None
+    return entry(None, body, response=values)

@@ -1,0 +1,100 @@
+"""A resource on its way to the store: what was asked (Save), what is being made (Draft), what became of it (Saved)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from conformance.issue import Issue, error
+from conformance.r4.types import TYPE_CODES
+from conformance.structures import Refused, decode
+from fhir_server.interactions.body import Members, members_of, text_member
+from fhir_server.search.kinds import Entries, Indexer
+from fhir_server.store.resources import Current, Write
+
+Action = Literal["create", "update", "delete", "match"]
+Merge = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+
+
+class Save(msgspec.Struct, frozen=True, kw_only=True):
+    """One write that is asked for.
+
+    `create` gets a new id, `update` and `delete` name one, `match` meets the resource that carries one of the
+    identifiers in `match` (system, value; the first that finds one counts) or creates it; `merge(existing, incoming)`
+    then says what the resource becomes. `resource` is JSON, `path` locates it for error messages.
+    """
+
+    type: str
+    action: Action
+    resource: bytes | None = None
+    id: str | None = None
+    path: str = ""
+    full_url: str | None = None
+    if_match: int | None = None
+    match: Sequence[tuple[str, str]] = ()
+    merge: Merge | None = None
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """What became of a Save; `status` is HTTP's, `changed` is False where nothing had to be written."""
+
+    type: str
+    id: str
+    version: int
+    updated: datetime
+    status: int
+    body: bytes | None
+    changed: bool
+
+
+class Draft:
+    """A Save whose id is settled; `fresh` where no row can exist yet; `check` adds members, index entries, locks."""
+
+    __slots__ = ("action", "body", "entries", "fresh", "id", "if_match", "locks", "members", "path", "self_key", "type")
+
+    def __init__(self, save: Save, resource_id: str, self_key: int, body: bytes | None, *, fresh: bool = False) -> None:
+        self.action, self.type, self.id = save.action, save.type, resource_id
+        self.fresh = fresh or save.action == "create"
+        self.self_key, self.body = self_key, body
+        self.path, self.if_match = save.path or save.type, save.if_match
+        self.members: Members | None = None
+        self.entries: Entries | None = None
+        self.locks: Sequence[int] = ()
+
+    def check(self, indexer: Indexer, tenant_id: int, base: str) -> list[Issue]:
+        """Validate and index the body; return its problems, located by `path`."""
+        if self.body is None:
+            return []
+        try:
+            resource = decode(self.type, self.body)
+        except Refused as refused:
+            return [self._located(issue) for issue in refused.issues]
+        self.members = members_of(self.body)
+        if self.action == "update" and (given := text_member(self.members, "id")) != self.id:
+            return [error("invalid", f"id is {given!r} in the body but {self.id!r} in the address", f"{self.path}.id")]
+        self.entries = indexer.entries(tenant_id, base, self.type, self.id, resource)
+        self.locks = self.entries.locks
+        return []
+
+    def _located(self, issue: Issue) -> Issue:
+        if self.path == self.type:
+            return issue
+        moved = tuple(self.path + e.removeprefix(self.type) for e in issue.expression)
+        return msgspec.structs.replace(issue, expression=moved or (self.path,))
+
+    def write(self, version: int, updated: datetime, body: bytes | None, row: Current | None) -> Write:
+        """Return the row to be written; its number is the existing row's, or 0 until one is taken."""
+        return Write(
+            rid=row.rid if row else 0,
+            type=TYPE_CODES[self.type],
+            id=self.id,
+            version=version,
+            updated=updated,
+            body=body,
+            entries=self.entries,
+            self_key=self.self_key,
+            previous=row,
+        )

@@ -1,0 +1,49 @@
+"""A FHIR request and its response, free of any HTTP library, so that a batch entry is one too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from fhir_server.errors import Invalid
+
+FHIR_JSON = "application/fhir+json; charset=utf-8"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """`path` holds the decoded segments after the FHIR base; header names are lower case."""
+
+    method: str
+    path: tuple[str, ...]
+    query: Sequence[tuple[str, str]] = ()
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+
+
+class Response(msgspec.Struct, frozen=True):
+    """Status, body as FHIR JSON (empty for none) and headers."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+
+
+def preference(request: Request, name: str) -> str | None:
+    """Return the value of one preference of the Prefer header, such as `return` (RFC 7240)."""
+    for item in request.headers.get("prefer", "").replace(";", ",").split(","):
+        key, _, value = item.strip().partition("=")
+        if key.lower() == name:
+            return value.strip('"')
+    return None
+
+
+def if_match(request: Request) -> int | None:
+    """Return the version that If-Match names, or None; raise Invalid for one that is no version of ours."""
+    given = request.headers.get("if-match")
+    if given is None or given.strip() == "*":
+        return None
+    text = given.strip().removeprefix("W/").strip('"')
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise Invalid(f'If-Match must name a version, such as W/"3", not {given[:40]!r}')
+    return int(text)

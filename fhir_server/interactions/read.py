@@ -1,0 +1,38 @@
+"""read: the current version of one resource. http://hl7.org/fhir/R4/http.html#read"""
+
+from __future__ import annotations
+
+from conformance.r4.types import TYPE_CODES
+from fhir_server.context import Context
+from fhir_server.errors import Gone, NotFound
+from fhir_server.interactions import answer
+from fhir_server.interactions.message import Request, Response
+from fhir_server.interactions.service import Service
+from fhir_server.search.plan import condition
+from fhir_server.search.tree import Everything
+from fhir_server.smart.policy import visible
+from fhir_server.store import resources
+from fhir_server.store.resources import Current
+
+
+async def read(service: Service, ctx: Context, request: Request) -> Response:
+    """Return the resource; raise NotFound where it is absent or not visible, Gone where it was deleted."""
+    resource_type, resource_id = request.path
+    row = await find(service, ctx, resource_type, resource_id)
+    if row.body is None:
+        raise Gone(f"{resource_type}/{resource_id} was deleted")
+    return answer.resource(row.body, row.version, row.updated)
+
+
+async def find(service: Service, ctx: Context, resource_type: str, resource_id: str, letter: str = "r") -> Current:
+    """Return the row of a resource that this grant may see, deleted or not; raise NotFound otherwise."""
+    code = TYPE_CODES[resource_type]
+    tree = visible(ctx.grant, service.hasher, resource_type, letter)
+    if isinstance(tree, Everything):
+        row = await service.loader.read(ctx.tenant.id, code, resource_id)
+    else:
+        where, params = condition(tree, ctx.tenant.id)
+        row = await resources.read(service.db, ctx.tenant.id, code, resource_id, where, params)
+    if row is None:
+        raise NotFound(f"{resource_type}/{resource_id} is not known")
+    return row

@@ -1,0 +1,138 @@
+"""The one way resources get written: identify, link, check, version, and hand the rows to the store.
+
+Used by create, update, delete, bundles and the message engine alike, inside the caller's transaction.
+http://hl7.org/fhir/R4/http.html#transactional-integrity
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from conformance.issue import Issue
+from conformance.r4.types import TYPE_CODES
+from fhir_server.context import Context
+from fhir_server.errors import Invalid, Precondition
+from fhir_server.interactions.body import stamped
+from fhir_server.interactions.draft import Draft, Save, Saved
+from fhir_server.interactions.identify import identify
+from fhir_server.interactions.service import Service
+from fhir_server.search.kinds import Entries
+from fhir_server.store import audit, resources
+from fhir_server.store.audit import Audited
+from fhir_server.store.database import Tx
+from fhir_server.store.resources import Current, Write
+
+Guard = Callable[[str, Entries], None]
+_ACTION = {200: "update", 201: "create", 204: "delete"}
+
+
+async def save(
+    service: Service, ctx: Context, tx: Tx, saves: Sequence[Save], guard: Guard | None = None
+) -> list[Saved]:
+    """Write all of `saves` or none, and return what became of each, in order.
+
+    The number of statements does not grow with the number of saves. Raises Invalid with every problem of every
+    resource, Precondition where If-Match fails or an identifier finds several.
+    """
+    found = await identify(service, ctx, tx, saves)
+    _check(service, ctx, found.drafts, guard)
+    current = await _current(tx, found.drafts)
+    settled = [_settle(ctx.now, draft, current.get(draft.self_key)) for draft in found.drafts]
+    await _store(service, ctx, tx, [(saved, write) for saved, write in settled if write])
+    return [settled[number][0] for number in found.of]
+
+
+def _check(service: Service, ctx: Context, drafts: Sequence[Draft], guard: Guard | None) -> None:
+    """Validate and index every draft, and report the problems of all of them at once."""
+    problems: list[Issue] = []
+    for draft in drafts:
+        problems += draft.check(service.indexer, ctx.tenant.id, ctx.base)
+    if problems:
+        raise Invalid(problems)
+    _refuse_twice(drafts)
+    if guard:
+        for draft in drafts:
+            if draft.entries:
+                guard(draft.type, draft.entries)
+
+
+def _refuse_twice(drafts: Sequence[Draft]) -> None:
+    seen: set[int] = set()
+    for draft in drafts:
+        if draft.self_key in seen:
+            raise Invalid(f"{draft.type}/{draft.id} stands more than once in the bundle", draft.path)
+        seen.add(draft.self_key)
+
+
+async def _current(tx: Tx, drafts: Sequence[Draft]) -> Mapping[int, Current]:
+    """Lock what the drafts touch, in one order for all writers, and return the rows that exist already."""
+    existing = [d.self_key for d in drafts if not d.fresh]
+    locks = {key for d in drafts for key in d.locks} | set(existing)
+    resources.lock_keys(tx, sorted(locks))
+    return await resources.current(tx, sorted(existing)) if existing else {}
+
+
+def _settle(now: datetime, draft: Draft, row: Current | None) -> tuple[Saved, Write | None]:
+    """Decide version and status of one draft against the row it meets."""
+    _precondition(draft, row)
+    if draft.members is None:
+        return _deletion(now, draft, row)
+    if row and row.body is not None and _same(draft, row):
+        return Saved(draft.type, draft.id, row.version, row.updated, 200, row.body, False), None
+    version = row.version + 1 if row else 1
+    body = stamped(draft.members, draft.type, draft.id, version, now)
+    status = 200 if row and row.body is not None else 201
+    saved = Saved(draft.type, draft.id, version, now, status, body, True)
+    return saved, draft.write(version, now, body, row)
+
+
+def _precondition(draft: Draft, row: Current | None) -> None:
+    if draft.if_match is None:
+        return
+    if row is None or row.body is None:
+        raise Precondition(f"{draft.type}/{draft.id} does not exist, so If-Match cannot hold", draft.path)
+    if row.version != draft.if_match:
+        raise Precondition(
+            f"{draft.type}/{draft.id} is at version {row.version}, not {draft.if_match}: read it again", draft.path
+        )
+
+
+def _same(draft: Draft, row: Current) -> bool:
+    """Tell whether nothing would change, in which case the version stays (http.html#update)."""
+    assert draft.members is not None
+    return stamped(draft.members, draft.type, draft.id, row.version, row.updated) == row.body
+
+
+def _deletion(now: datetime, draft: Draft, row: Current | None) -> tuple[Saved, Write | None]:
+    if row is None or row.body is None:
+        version = row.version if row else 0
+        return Saved(draft.type, draft.id, version, now, 204, None, False), None
+    saved = Saved(draft.type, draft.id, row.version + 1, now, 204, None, True)
+    return saved, draft.write(row.version + 1, now, None, row)
+
+
+async def _store(service: Service, ctx: Context, tx: Tx, settled: Sequence[tuple[Saved, Write]]) -> None:
+    """Hand the rows and their audit to the transaction; rows that are new get their number here."""
+    if not settled:
+        return
+    fresh = [write for _, write in settled if not write.rid]
+    if fresh:
+        for write, rid in zip(fresh, await service.rids.take(len(fresh)), strict=True):
+            write.rid = rid
+    resources.write(tx, [write for _, write in settled])
+    audit.record(tx, [_audited(ctx, saved) for saved, _ in settled])
+
+
+def _audited(ctx: Context, saved: Saved) -> Audited:
+    return Audited(
+        at=ctx.now,
+        action=_ACTION[saved.status],
+        subject=ctx.grant.subject,
+        client=ctx.grant.client,
+        outcome=saved.status,
+        request_id=ctx.request_id,
+        type=TYPE_CODES[saved.type],
+        resource_id=saved.id,
+        version=saved.version,
+    )

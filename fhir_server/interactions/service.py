@@ -1,0 +1,35 @@
+"""What every interaction needs and app.py builds once: database, indexer, policy, limits."""
+
+from __future__ import annotations
+
+import msgspec
+
+from conformance.search_params import Registry
+from fhir_server.search.hashing import Hasher
+from fhir_server.search.kinds import Indexer
+from fhir_server.search.page import Pager
+from fhir_server.store.database import Database
+from fhir_server.store.resources import Loader, Rids
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds on what one request may ask for; settings.py holds their defaults."""
+
+    default_page: int = 20
+    max_page: int = 1000
+    max_entries: int = 5000
+    if_match_required: bool = False
+    lenient: bool = False
+
+
+class Service(msgspec.Struct, frozen=True):
+    """The parts of the server that interactions work with; no module keeps state of its own."""
+
+    db: Database
+    loader: Loader
+    rids: Rids
+    registry: Registry
+    hasher: Hasher
+    indexer: Indexer
+    pager: Pager
+    limits: Limits

@@ -1,0 +1,88 @@
+"""The table of interactions: router, CapabilityStatement, permission check and documentation read the same rows.
+
+http://hl7.org/fhir/R4/http.html#summary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from conformance.structures import STORABLE
+from fhir_server.context import Context
+from fhir_server.errors import NotAllowed, NotFound
+from fhir_server.interactions import batch
+from fhir_server.interactions.create import create
+from fhir_server.interactions.delete import delete
+from fhir_server.interactions.history import history, vread
+from fhir_server.interactions.message import Request, Response
+from fhir_server.interactions.read import read
+from fhir_server.interactions.search import post_search, search
+from fhir_server.interactions.service import Service
+from fhir_server.interactions.update import update
+
+Handler = Callable[[Service, Context, Request], Awaitable[Response]]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One interaction: where it answers, its FHIR code, and the scope letter its handler asks the policy for."""
+
+    method: str
+    shape: tuple[str, ...]
+    code: str
+    handler: Handler
+
+
+async def transaction(service: Service, ctx: Context, request: Request) -> Response:
+    """Process a batch or transaction posted to the base."""
+    return await batch.process(service, ctx, request, dispatch)
+
+
+TABLE: tuple[Row, ...] = (
+    Row("GET", ("{type}", "{id}"), "read", read),
+    Row("GET", ("{type}", "{id}", "_history", "{version}"), "vread", vread),
+    Row("GET", ("{type}", "{id}", "_history"), "history-instance", history),
+    Row("GET", ("{type}",), "search-type", search),
+    Row("POST", ("{type}", "_search"), "search-type", post_search),
+    Row("POST", ("{type}",), "create", create),
+    Row("PUT", ("{type}", "{id}"), "update", update),
+    Row("DELETE", ("{type}", "{id}"), "delete", delete),
+    Row("POST", (), "transaction", transaction),
+)
+
+_TYPES = frozenset(STORABLE)
+
+
+def _shape(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the row shape that a path has: `_history` and `_search` stand for themselves."""
+    if len(path) > 1 and path[1] == "_search":
+        return ("{type}", "_search", *path[2:])
+    return ("{type}", "{id}", "_history", "{version}", *path[4:])[: max(len(path), 0)] if _plain(path) else path
+
+
+def _plain(path: tuple[str, ...]) -> bool:
+    return len(path) <= 2 or path[2] == "_history"
+
+
+_BY_SHAPE = {(row.method, row.shape): row for row in TABLE}
+_SHAPES = frozenset(row.shape for row in TABLE)
+
+
+def find(method: str, path: tuple[str, ...]) -> Row:
+    """Return the row for a request; raise NotFound for an unknown type or address, NotAllowed for its method."""
+    if path and path[0] not in _TYPES:
+        raise NotFound(f"{path[0][:80]!r} is not a resource type that is stored here")
+    shape = _shape(path)
+    row = _BY_SHAPE.get(("GET" if method == "HEAD" else method, shape))
+    if row is not None:
+        return row
+    if shape in _SHAPES:
+        allowed = sorted(m for m, s in _BY_SHAPE if s == shape)
+        raise NotAllowed(f"{method} is not supported here; {', '.join(allowed)} is")
+    raise NotFound(f"nothing answers at {'/'.join(path)[:200]!r}")
+
+
+async def dispatch(service: Service, ctx: Context, request: Request) -> Response:
+    """Run one request; the handlers ask the policy before they touch a row."""
+    return await find(request.method, request.path).handler(service, ctx, request)

@@ -1,0 +1,130 @@
+"""The SQL of leaves that the narrow tables answer: what an entry `x` of dates, strings or numbers must be.
+
+http://hl7.org/fhir/R4/search.html#prefix
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import msgspec
+
+from fhir_server.search.date import BEGINNING, LONGEST
+from fhir_server.search.text import after
+from fhir_server.search.tree import DateMatch, NumberMatch, Prefix, StringStarts
+
+Params: TypeAlias = tuple[Any, ...]
+Sql: TypeAlias = tuple[str, Params]
+# A condition with the names of the bounds that fill it.
+Terms: TypeAlias = tuple[tuple[str, ...], ...]
+
+
+class OneDate(msgspec.Struct, frozen=True):
+    """Several comparisons of one and the same date of a resource."""
+
+    matches: tuple[DateMatch, ...]
+
+
+Narrow: TypeAlias = StringStarts | DateMatch | NumberMatch | OneDate
+
+# By prefix: what holds for short intervals, and for long ones. `a` and `b` are the bounds of the search, `b-` and `a-`
+# the same less the longest that a short interval can be, `m` the lesser of `a` and `b-`. A condition on `lo` alone
+# bounds the scan of the index.
+_CONTAINED: Terms = (("x.lo >= %s", "a"), ("x.lo <= %s", "b"), ("x.hi <= %s", "b"))
+_STARTS_BEFORE: Terms = (("x.lo < %s", "a"),)
+_STARTS_AFTER: Terms = (("x.lo >= %s", "b"),)
+_ENDS_BEFORE: Terms = (("x.lo <= %s", "a"), ("x.hi <= %s", "a"))
+_ENDS_AFTER: Terms = (("x.hi > %s", "b"),)
+_OUTSIDE: Terms = (("(x.lo < %s or x.hi > %s)", "a", "b"),)
+_AT_LEAST: Terms = (("(x.lo >= %s or x.hi > %s)", "a", "b"),)
+_AT_MOST: Terms = (("x.lo <= %s", "b"), ("(x.lo < %s or x.hi <= %s)", "a", "b"))
+_MEETS: Terms = (("x.lo < %s", "b"), ("x.hi > %s", "a"))
+_DATES: dict[Prefix, tuple[Terms, Terms]] = {
+    "eq": (_CONTAINED, _CONTAINED),
+    "ne": (_OUTSIDE, _OUTSIDE),
+    "gt": ((("x.lo >= %s", "b-"), *_ENDS_AFTER), _ENDS_AFTER),
+    "lt": (_STARTS_BEFORE, _STARTS_BEFORE),
+    "ge": ((("x.lo >= %s", "m"), *_AT_LEAST), _AT_LEAST),
+    "le": (_AT_MOST, _AT_MOST),
+    "sa": (_STARTS_AFTER, _STARTS_AFTER),
+    "eb": (_ENDS_BEFORE, _ENDS_BEFORE),
+    "ap": ((("x.lo >= %s", "a-"), *_MEETS), _MEETS),
+}
+_NUMBERS: dict[Prefix, Terms] = {
+    "eq": (("x.lo >= %s", "low"), ("x.lo < %s", "high"), ("x.hi < %s", "high")),
+    "ne": (("(x.lo < %s or x.hi >= %s)", "low", "high"),),
+    "gt": (("x.hi > %s", "exact"),),
+    "lt": (("x.lo < %s", "exact"),),
+    "ge": (("x.hi >= %s", "exact"),),
+    "le": (("x.lo <= %s", "exact"),),
+    "sa": (("x.lo > %s", "exact"),),
+    "eb": (("x.hi < %s", "exact"),),
+    "ap": (("x.lo <= %s", "high"), ("x.hi >= %s", "low")),
+}
+
+
+def table_of(leaf: Narrow) -> str:
+    """Return the table that holds the entries of a leaf."""
+    match leaf:
+        case StringStarts():
+            return "idx_string"
+        case NumberMatch():
+            return "idx_number"
+    return "idx_date"
+
+
+def entry(leaf: Narrow) -> Sql:
+    """Return the condition on an entry `x`, in brackets."""
+    match leaf:
+        case StringStarts():
+            return _string(leaf)
+        case NumberMatch():
+            return _number(leaf)
+        case DateMatch():
+            return _date((leaf,))
+    return _date(leaf.matches)
+
+
+def _string(leaf: StringStarts) -> Sql:
+    end = after(leaf.value)
+    if end is None:
+        return "(x.param = %s and x.value >= %s)", (leaf.param, leaf.value)
+    return "(x.param = %s and x.value >= %s and x.value < %s)", (leaf.param, leaf.value, end)
+
+
+def _number(leaf: NumberMatch) -> Sql:
+    bounds = {"low": leaf.low, "high": leaf.high, "exact": leaf.exact}
+    sql, params = _filled(_NUMBERS[leaf.prefix], bounds)
+    return f"(x.param = %s{sql})", (leaf.param, *params)
+
+
+def _date(matches: tuple[DateMatch, ...]) -> Sql:
+    """Return the condition on a short interval or on a long one; only the short one where no long one can meet it."""
+    short, long = _tier(matches, 0), _tier(matches, 1)
+    param, long_param = matches[0].param, matches[0].long_param
+    if any(match.prefix == "eq" and match.high - match.low <= LONGEST for match in matches):
+        return f"(x.param = %s{short[0]})", (param, *short[1])
+    if short == long:
+        return f"(x.param = any(%s::int[]){short[0]})", ([param, long_param], *short[1])
+    sql = f"((x.param = %s{short[0]}) or (x.param = %s{long[0]}))"
+    return sql, (param, *short[1], long_param, *long[1])
+
+
+def _tier(matches: tuple[DateMatch, ...], tier: int) -> Sql:
+    pieces = [_filled(_DATES[match.prefix][tier], _bounds(match)) for match in matches]
+    return "".join(sql for sql, _ in pieces), tuple(value for _, params in pieces for value in params)
+
+
+def _bounds(match: DateMatch) -> dict[str, datetime]:
+    low, high = _less(match.low), _less(match.high)
+    return {"a": match.low, "b": match.high, "a-": low, "b-": high, "m": min(match.low, high)}
+
+
+def _less(moment: datetime) -> datetime:
+    return max(moment, BEGINNING + LONGEST) - LONGEST
+
+
+def _filled(terms: Terms, bounds: dict[str, Any]) -> Sql:
+    sql = "".join(f" and {term[0]}" for term in terms)
+    return sql, tuple(bounds[name] for term in terms for name in term[1:])

@@ -1,0 +1,128 @@
+"""The newcomer's first hour: one command, a message in, FHIR out, and a clean end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.flows.serve import Serve, concord, left_behind
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("serve") / "data"
+
+
+@pytest.fixture(scope="module")
+def demo(folder: Path) -> Iterator[Serve]:
+    server = Serve(folder, "--demo")
+    yield server
+    assert server.stop() == 0
+    assert left_behind(folder) == []
+
+
+@pytest.fixture(scope="module")
+def told(demo: Serve) -> str:
+    return demo.told("Stop: Ctrl-C")
+
+
+def test_the_panel_tells_where_everything_is_and_a_curl_line_that_works(demo: Serve, told: str) -> None:
+    assert demo.http in told
+    assert demo.mllp in told
+    line = next(item for item in told.splitlines() if item.startswith("curl "))
+    answer = subprocess.run(shlex.split(line), check=True, capture_output=True, text=True).stdout
+    decoder = json.JSONDecoder()
+    patients, end = decoder.raw_decode(answer)
+    reports, _ = decoder.raw_decode(answer[end:].lstrip())
+    assert {e["resource"]["resourceType"] for e in patients["entry"]} == {"Patient"}
+    assert {e["resource"]["resourceType"] for e in reports["entry"]} == {"DiagnosticReport"}
+
+
+def test_the_send_line_of_the_panel_works_and_a_resend_has_no_second_effect(demo: Serve, told: str) -> None:
+    token = demo.token()
+    headers = {"authorization": f"Bearer {token}"}
+    before = httpx.get(f"{demo.http}/demo/fhir/Observation?_summary=count", headers=headers).json()["total"]
+    line = next(item for item in told.splitlines() if item.startswith("concord send "))
+    sent = concord(*shlex.split(line)[1:])
+    assert "AA" in sent.stdout
+    assert httpx.get(f"{demo.http}/demo/fhir/Observation?_summary=count", headers=headers).json()["total"] == before
+
+
+def test_health_readiness_metrics_and_the_operator_page_answer(demo: Serve, told: str) -> None:
+    assert httpx.get(f"{demo.http}/healthz").status_code == 200
+    assert httpx.get(f"{demo.http}/readyz").json() == {"status": "ready"}
+    assert "# HELP" in httpx.get(f"{demo.http}/metrics").text
+    page = httpx.get(f"{demo.http}/console")
+    assert page.status_code == 200
+    assert "demo" in page.text
+    assert httpx.get(f"{demo.http}/console", headers={"x-forwarded-for": "203.0.113.9"}).status_code == 403
+
+
+def test_the_other_tenant_sees_nothing_of_the_demo(demo: Serve, told: str) -> None:
+    token = concord("token", "--tenant", "other", "--data-dir", str(demo.folder)).stdout.strip()
+    headers = {"authorization": f"Bearer {token}"}
+    assert httpx.get(f"{demo.http}/demo/fhir/Patient", headers=headers).status_code == 403
+    assert "entry" not in httpx.get(f"{demo.http}/other/fhir/Patient", headers=headers).json()
+    assert httpx.get(f"{demo.http}/other/api/messages", headers=headers).json() == []
+
+
+def test_messages_are_listed_shown_and_replayed(demo: Serve, told: str) -> None:
+    listed = concord("messages", "list", "--tenant", "demo", "--data-dir", str(demo.folder), "--json").stdout
+    rows = [json.loads(line) for line in listed.splitlines()]
+    assert {row["state"] for row in rows} == {"done"}
+    number = str(rows[0]["id"])
+    shown = concord("messages", "show", number, "--tenant", "demo", "--data-dir", str(demo.folder)).stdout
+    assert "MSH|" in shown
+    concord("messages", "replay", number, "--tenant", "demo", "--data-dir", str(demo.folder))
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        again = json.loads(
+            concord("messages", "show", number, "--tenant", "demo", "--data-dir", str(demo.folder), "--json").stdout
+        )
+        if again["state"] == "done":
+            break
+    assert again["state"] == "done"
+
+
+def test_a_second_server_on_the_folder_is_refused_with_the_reason(demo: Serve, told: str) -> None:
+    second = concord("serve", "--data-dir", str(demo.folder), "--port", "0", "--mllp-port", "0", check=False)
+    assert second.returncode == 1
+    assert str(demo.folder) in second.stderr
+    taken = concord("serve", "--data-dir", str(demo.folder) + "2", "--port", str(demo.ready["http_port"]), check=False)
+    assert taken.returncode == 1
+    assert "choose another port" in taken.stderr
+
+
+def test_check_is_green_on_a_fresh_installation(demo: Serve, told: str) -> None:
+    checked = concord("check", "--data-dir", str(demo.folder), check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_commands_name_what_is_wrong(demo: Serve) -> None:
+    unknown = concord("token", "--tenant", "nobody", "--data-dir", str(demo.folder), check=False)
+    assert (unknown.returncode, "demo, other" in unknown.stderr) == (1, True)
+    scope = concord("token", "--tenant", "demo", "--scopes", "all", "--data-dir", str(demo.folder), check=False)
+    assert (scope.returncode, "'all'" in scope.stderr, scope.stdout) == (1, True, "")
+    nobody = concord("send", __file__, "--to", demo.mllp, check=False)
+    assert (nobody.returncode, "no HL7 message" in nobody.stderr) == (2, True)
+
+
+def test_a_second_start_repeats_no_demo_data_and_is_quick(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    first = Serve(folder, "--demo")
+    first.told("Stop: Ctrl-C")
+    count = concord("messages", "list", "--tenant", "demo", "--data-dir", str(folder), "--json").stdout.count("\n")
+    assert first.stop() == 0
+    assert left_behind(folder) == []
+    second = Serve(folder, "--demo")
+    second.told("Stop: Ctrl-C")
+    again = concord("messages", "list", "--tenant", "demo", "--data-dir", str(folder), "--json").stdout.count("\n")
+    assert second.stop() == 0
+    assert again == count > 0
