@@ -44,8 +44,9 @@ _MAX_FLOWS = 500
 class Branch(msgspec.Struct, frozen=True):
     """Values of one FHIR type, found from one element of the resource (None: from the resource itself).
 
-    `path` names elements and criteria, so branches of equal path find equal values; `required` is the canonical URL of
-    the value set that the values must be from.
+    `path` names elements and criteria, so branches of equal path find equal values; `element` is the path as FHIR has
+    it, with `[x]` for a choice; `single` says that it never finds two values; `required` is the canonical URL of the
+    value set that the values must be from.
     """
 
     attribute: str | None
@@ -54,6 +55,8 @@ class Branch(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     many: bool = False
     required: str | None = None
+    element: str = ""
+    single: bool = True
 
     def values(self, start: Any) -> Sequence[Any]:
         """Return the values, given what stands under `attribute` (never UNSET), or the resource."""
@@ -138,37 +141,36 @@ def _member(flow: Branch, name: str) -> list[Branch]:
     found = _elements(group, name) if group else []
     if not found:
         raise Unsupported(f"{flow.type} has no element {name!r}")
-    return [
-        _into(flow, attribute, _type_of(flow.type, name, element, kind), element) for attribute, kind, element in found
-    ]
+    return [_into(flow, *of) for of in found]
 
 
-def _elements(group: Group, name: str) -> list[tuple[str, str, Element]]:
-    """Return JSON name, type and element of a member by its FHIRPath name; a choice has several."""
-    if element := group.elements.get(f"{name}[x]"):
-        return [(attribute, kind, element) for attribute, kind in spelled(f"{name}[x]", element)]
+def _elements(group: Group, name: str) -> list[tuple[str, str, str, Element]]:
+    """Return FHIR name, JSON name, type and element of a member by its FHIRPath name; a choice has several."""
+    choice = f"{name}[x]"
+    if element := group.elements.get(choice):
+        return [(choice, attribute, kind, element) for attribute, kind in spelled(choice, element)]
     if element := group.elements.get(name):
-        return [(name, kind, element) for _, kind in spelled(name, element)]
+        return [(name, name, kind, element) for _, kind in spelled(name, element)]
     choices = [(key, element) for key, element in group.elements.items() if key.endswith("[x]")]
-    return [(a, kind, element) for key, element in choices for a, kind in spelled(key, element) if a == name]
+    return [(key, a, kind, element) for key, element in choices for a, kind in spelled(key, element) if a == name]
 
 
-def _type_of(parent: str, name: str, element: Element, kind: str) -> str:
-    if element.content:
-        return element.content
-    return f"{parent}.{name}" if kind in ("BackboneElement", "Element") else kind
-
-
-def _into(flow: Branch, name: str, kind: str, element: Element) -> Branch:
+def _into(flow: Branch, key: str, name: str, kind: str, element: Element) -> Branch:
     attribute = f"{name}_" if iskeyword(name) else name
-    path = f"{flow.path}.{attribute}"
     # In an array of primitives null stands for a value that has only extensions.
     present = (_present,) if element.repeats and is_primitive(kind) else ()
-    if flow.attribute is None and not flow.steps:
-        return Branch(attribute, kind, path, present, element.repeats, element.required)
-    take = _all(attribute) if element.repeats else _one(attribute)
-    steps = (*flow.steps, take, *present)
-    return msgspec.structs.replace(flow, type=kind, path=path, steps=steps, required=element.required)
+    first = flow.attribute is None and not flow.steps
+    take = () if first else (_all(attribute) if element.repeats else _one(attribute),)
+    return Branch(
+        attribute=attribute if first else flow.attribute,
+        type=element.content or (f"{flow.type}.{name}" if kind in ("BackboneElement", "Element") else kind),
+        path=f"{flow.path}.{attribute}",
+        steps=(*flow.steps, *take, *present),
+        many=element.repeats if first else flow.many,
+        required=element.required,
+        element=f"{flow.element}.{key}",
+        single=flow.single and not element.repeats,
+    )
 
 
 def _one(attribute: str) -> Step:

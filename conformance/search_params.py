@@ -38,6 +38,11 @@ class SearchParam(msgspec.Struct, frozen=True):
         """Return the FHIR types that its values may have."""
         return frozenset(branch.type for branch in self.branches)
 
+    @property
+    def single(self) -> bool:
+        """Tell whether a resource has one value of it at most; of a choice there is one type at a time."""
+        return len({branch.element for branch in self.branches}) == 1 and all(branch.single for branch in self.branches)
+
 
 class Registry:
     """The search parameters by resource type and code. Raises Unsupported for one whose path cannot be compiled."""
