@@ -70,7 +70,7 @@ def _line(data: bytes) -> tuple[str, str]:
         text, codec, _ = decode(data)
         return re.split(r"[\r\n]", text.lstrip("\ufeff \t\r\n\x0b"), maxsplit=1)[0], codec
     first = re.split(rb"[\r\n]", head, maxsplit=1)[0]
-    fields = first.split(first[3:4], 18)
+    fields = first.split(first[3:4] or b"|", 18)
     declared_set = fields[17].decode("latin-1") if len(fields) > 17 else ""
     codec = (codec_for(declared_set.split("~")[0]) if declared_set else None) or "ascii"
     if first.isascii() and not codec.startswith(("utf-16", "utf-32", "iso2022")):

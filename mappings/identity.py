@@ -17,6 +17,8 @@ Match = tuple[tuple[str, str], ...]
 # types of table 0203 that several people share, or that name no person: never proof of who somebody is
 _SHARED = frozenset({"AN", "ANC", "AND", "ANT", "VN", "MB", "MC", "MA", "PNT", "SN", "GN", "NH", "XX", "U", "BA", "DS"})
 
+_BEGIN = frozenset({"A01", "A04", "A05", "A14"})
+
 
 def of_patient(cx: Context, resource: Json, pid: Segment) -> Match:
     """PID-3 (else PID-2, PID-4), without account and insurance numbers; a patient without a number stands alone."""
@@ -41,16 +43,21 @@ def account_system(cx: Context, account: Value) -> str:
     return cx.systems.authority(hd.text(1), hd.text(2), hd.text(3)) or cx.systems.own("account")
 
 
-def of_visit(cx: Context, resource: Json, pv1: Segment, pid: Segment, patient: str) -> Match:
-    """PV1-19, else PV1-50, else the account of PID-18, else the patient and the time of admission."""
+def of_visit(cx: Context, resource: Json, pv1: Segment, pid: Segment, patient: str) -> Match | None:
+    """PV1-19, else PV1-50, else the account of PID-18, else the patient and the time of admission.
+
+    None where nothing tells the visit from another; a message that begins one is then the visit's only mark.
+    """
     if "identifier" in resource:
         numbered = resource["identifier"][:1] if one(pv1, 19).text(1) else resource["identifier"]
         return tuple((item["system"], item["value"]) for item in numbered)
     account, admitted = one(pid, 18), one(pv1, 44).text(1)
     if account.text(1):
         own = {"system": account_system(cx, account), "value": account.text(1)}
-    else:
+    elif admitted or cx.trigger in _BEGIN:
         own = {"system": cx.systems.own("visit-of"), "value": f"{patient}/{joined(admitted or cx.control_id)}"}
+    else:
+        return None
     resource["identifier"] = [own]
     return ((own["system"], own["value"]),)
 
@@ -81,28 +88,28 @@ class Numbers:
 def of_report(cx: Context, numbers: Numbers, seen: dict[str, int]) -> Json:
     """The filler's number with the test ordered: labs give one number to several OBR; an ordinal where even that
     repeats in one message."""
-    return {"system": cx.systems.own("report"), "value": ordinal(f"{numbers.key}/{joined(numbers.code)}", seen)}
+    return ordinal(cx.systems.own("report"), f"{numbers.key}/{joined(numbers.code)}", seen)
 
 
 def of_request(cx: Context, numbers: Numbers, seen: dict[str, int]) -> Json:
     """The placer's number, else the filler's, with the test ordered."""
     known = numbers.placer or numbers.filler
     number = joined(known[1], _local(cx, known[0])) if known else numbers.key
-    value = ordinal(f"{number}/{joined(numbers.code)}", seen)
-    return {"system": cx.systems.own("request"), "value": value}
+    return ordinal(cx.systems.own("request"), f"{number}/{joined(numbers.code)}", seen)
 
 
 def of_observation(cx: Context, obx: Segment, report: str, specimen: str, seen: dict[str, int]) -> Json:
     """Filler order, OBX-3, OBX-4 and specimen; never OBX-1. One repeated without OBX-4 gets an ordinal."""
     code = one(obx, 3)
     told_apart = joined(code.code(1) or code.text(2), code.text(3), one(obx, 4).whole(), specimen)
-    return {"system": cx.systems.own("observation"), "value": ordinal(f"{report}/{told_apart}".rstrip("/"), seen)}
+    return ordinal(cx.systems.own("observation"), f"{report}/{told_apart}".rstrip("/"), seen)
 
 
-def ordinal(value: str, seen: dict[str, int]) -> str:
-    """Return `value`, with a number behind it when it comes again."""
-    count = seen[value] = seen.get(value, 0) + 1
-    return value if count == 1 else f"{value}#{count}"
+def ordinal(system: str, value: str, seen: dict[str, int]) -> Json:
+    """Return the identifier, with a number behind its value when this message has it already."""
+    key = f"{system} {value}"
+    count = seen[key] = seen.get(key, 0) + 1
+    return {"system": system, "value": value if count == 1 else f"{value}#{count}"}
 
 
 def _proves(item: Json) -> bool:
@@ -123,5 +130,7 @@ def _number(cx: Context, orc: Segment | None, obr: Segment | None, field: int, k
 
 
 def _local(cx: Context, system: str) -> str:
-    """The authority in a composed value; nothing where it is the sender's own."""
-    return "" if system.startswith("urn:concord:") and f":{cx.systems.scope}" in system else system
+    """The authority in a composed value: short where it is a name within the sender's, nothing where there is none."""
+    if system in (cx.systems.own("placer"), cx.systems.own("filler")):
+        return ""
+    return system.removeprefix(cx.systems.own("authority") + ":")

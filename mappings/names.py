@@ -51,7 +51,7 @@ def name_at(value: Value, cx: Context, places: tuple[int, ...]) -> Json | None:
     for key, texts in (("prefix", prefixes), ("suffix", suffixes)):
         if texts:
             name[key] = texts
-    if len(value.parts) >= kind:
+    if kind and len(value.parts) >= kind:
         use = _use(value.code(kind), cx, "NameType")
         when = period(value, cx, start, end, span)
         name = ({"use": use} if use else {}) | name | ({"period": when} if when else {})
@@ -126,9 +126,11 @@ def _family(value: Value, place: int) -> Json:
 
 
 def _number(value: Value) -> str:
+    """The number as somebody wrote it, else put together from its parts, else as old versions have it."""
     country, area, local, extension = (value.text(n) for n in (5, 6, 7, 8))
-    if not local:
-        return value.text(12) or value.text(1)
+    written = value.text(12)
+    if written or not local:
+        return written or value.text(1)
     parts = [f"+{country.removeprefix('+')}" if country else "", area, local, f"X{extension}" if extension else ""]
     return " ".join(part for part in parts if part)
 

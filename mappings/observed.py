@@ -61,8 +61,12 @@ def document(segment: Segment, cx: Context) -> Json | None:
     value = one(segment, 5)
     reader = attachments.embedded if one(segment, 2).code(1).upper() == "ED" else attachments.referenced
     found = reader(value, cx, None)
-    title = one(segment, 3).text(2) or one(segment, 3).text(1)
-    return found | ({"title": title} if title else {}) if found else None
+    return found | ({"title": title(segment)} if title(segment) else {}) if found else None
+
+
+def title(segment: Segment) -> str:
+    """What an OBX calls its document."""
+    return one(segment, 3).text(2) or one(segment, 3).text(1)
 
 
 def _repetitions(segment: Segment, kind: str) -> list[str]:
@@ -156,6 +160,12 @@ def _document(value: Value, units: Json, cx: Context) -> Found | None:
     return ("extension", {"url": ATTACHMENT, "valueAttachment": found}) if found else None
 
 
+def _variable(value: Value, units: Json, cx: Context) -> Found | None:
+    """VR: what a variable is between, as text."""
+    text = "-".join(part for part in (value.text(1), value.text(2)) if part)
+    return ("valueString", text) if text else None
+
+
 def _named(value: Value, units: Json, cx: Context) -> Found | None:
     """Composite types that FHIR's value has no room for: their parts, as words."""
     words = [part.text(n) for i in range(len(value.parts)) for part in (value.sub(i + 1),) for n in (1, 2, 3)]
@@ -195,6 +205,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "TN": _text,
         "TS": _moment,
         "TX": _text,
+        "VR": _variable,
         "XAD": _named,
         "XCN": _named,
         "XON": _named,

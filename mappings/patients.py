@@ -66,6 +66,9 @@ def encounter(mapper: Mapper, person: Person, subject: Entry, *, needs_number: b
     draft = mapper.read(Draft("Encounter"), visit.pv1, visit.pv2)
     draft.resource["subject"] = {"reference": subject.full_url}
     match = identity.of_visit(mapper.cx, draft.resource, pv1, person.pid.segment, key_of(subject))
+    if match is None:
+        mapper.cx.warn("incomplete", "a visit that nothing tells from another is not kept", f"{visit.pv1.label}-19")
+        return None
     return mapper.keep(draft, match)
 
 

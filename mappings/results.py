@@ -143,8 +143,7 @@ class Results:
         if not known:
             kind = one(noted.segment, 4 if noted.segment.id == "SPM" else 15)
             said = kind.code(1) or kind.text(2) if noted.segment.id == "SPM" else kind.sub(1).code(1)
-            value = identity.ordinal(joined(report_key, said), seen)
-            known = [{"system": self.cx.systems.own("specimen"), "value": value}]
+            known = [identity.ordinal(self.cx.systems.own("specimen"), f"{report_key}/{joined(said)}", seen)]
             draft.resource["identifier"] = [*known, *draft.resource.get("identifier", [])]
         draft.resource["subject"] = self.subject
         notes = self.notes(noted) if noted.segment.id == "SPM" else []
@@ -227,11 +226,10 @@ class Results:
     def attach(self, noted: Noted, report: Draft) -> None:
         """OBX of type ED or RP → presentedForm of the report; withdrawn ones are not shown."""
         self.cx.segment = noted.label
-        if one(noted.segment, 11).code(1) in ("D", "W"):
-            report.removed.append("presentedForm")
-            return
         found = observed.document(noted.segment, self.cx)
-        if found:
+        if one(noted.segment, 11).code(1) in ("D", "W"):
+            report.removed.append(f"presentedForm[title={observed.title(noted.segment)}]")
+        elif found:
             forms = report.resource.setdefault("presentedForm", [])
             forms.append(found)
             report.lineage[f"presentedForm[{len(forms) - 1}]"] = f"{noted.label}-5"

@@ -80,7 +80,7 @@ def _person(mapper: Mapper, person: Person, structure: str, seen: dict[str, int]
     around(mapper, person, subject, visit)
     results = Results(mapper, subject, visit)
     if person.results:
-        key = joined("patient", *subject.match[0])
+        key = joined("visit", *visit.match[0]) if visit else joined("patient", *subject.match[0])
         results.observations(person.results, key, None, [], seen)
     for order in person.orders:
         if mapper.find("OBR", "DiagnosticReport"):
@@ -93,9 +93,13 @@ def _person(mapper: Mapper, person: Person, structure: str, seen: dict[str, int]
 
 def _say_what_is_left(cx: Context, groups: Groups) -> None:
     """Name the segments that have no map, once each; they stay in the message that is kept."""
-    names = dict.fromkeys(noted.segment.id for noted in groups.stray)
-    for name in names:
+    for name in dict.fromkeys(noted.segment.id for noted in groups.stray):
         cx.inform(f"segment {name} is not mapped", name)
+    for person in groups.people:
+        visit = (person.visit.pv1, person.visit.pv2) if person.visit else ()
+        for noted in (person.pid, person.pd1, *visit, *(each for found in person.others.values() for each in found)):
+            if noted and noted.notes:
+                cx.inform("FHIR has no place for a comment here", noted.notes[0].label)
 
 
 def _finished(cx: Context) -> Mapped:

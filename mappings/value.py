@@ -32,7 +32,7 @@ class Value:
 
     def text(self, number: int = 1) -> str:
         """Return a part as text, unescaped; "" where it is absent, empty or to be deleted."""
-        if number > len(self.parts):
+        if not 0 < number <= len(self.parts):
             return ""
         part = self.parts[number - 1]
         if not part or part == NULL:
