@@ -46,7 +46,7 @@ class Branch(msgspec.Struct, frozen=True):
 
     `path` names elements and criteria, so branches of equal path find equal values; `element` is the path as FHIR has
     it, with `[x]` for a choice; `single` says that it never finds two values; `required` is the canonical URL of the
-    value set that the values must be from.
+    value set that the values must be from, `targets` are the types that references may point at (none: any).
     """
 
     attribute: str | None
@@ -55,6 +55,7 @@ class Branch(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     many: bool = False
     required: str | None = None
+    targets: tuple[str, ...] = ()
     element: str = ""
     single: bool = True
 
@@ -101,7 +102,7 @@ def _flows(tree: Expression, this: Branch, resource_type: str | None) -> list[Br
         case Name(None, name) if resource_type and name in TYPE_CODES:
             return []
         case Name(target, name):
-            return _limited([b for flow in _of(target, this, resource_type) for b in _member(flow, name)])
+            return _members(_of(target, this, resource_type), name)
         case Binary("|", left, right):
             return _flows(left, this, resource_type) + _flows(right, this, resource_type)
         case TypeTest(target, "as", name):
@@ -117,12 +118,6 @@ def _of(target: Expression | None, this: Branch, resource_type: str | None) -> l
     return [this] if target is None else _flows(target, this, resource_type)
 
 
-def _limited(flows: list[Branch]) -> list[Branch]:
-    if len(flows) > _MAX_FLOWS:
-        raise Unsupported(f"more than {_MAX_FLOWS} types of value")
-    return flows
-
-
 def _truth(tree: Expression, this: Branch, resource_type: str | None) -> Branch:
     """Return the branch of a boolean expression: one value, or none where FHIRPath's three-valued logic has none."""
     test = criterion(tree, _asker(this, resource_type))
@@ -136,16 +131,20 @@ def _truth(tree: Expression, this: Branch, resource_type: str | None) -> Branch:
 # ---- elements ---------------------------------------------------------------------------------------------------
 
 
-def _member(flow: Branch, name: str) -> list[Branch]:
-    group = groups().get(flow.type)
-    found = _elements(group, name) if group else []
-    if not found:
-        raise Unsupported(f"{flow.type} has no element {name!r}")
-    return [_into(flow, *of) for of in found]
+def _members(flows: list[Branch], name: str) -> list[Branch]:
+    """Return the branches into an element; of a choice, those types that have it."""
+    found = [_into(flow, *of) for flow in flows for of in _elements(groups().get(flow.type), name)]
+    if flows and not found:
+        raise Unsupported(f"{' and '.join(sorted({flow.type for flow in flows}))} has no element {name!r}")
+    if len(found) > _MAX_FLOWS:
+        raise Unsupported(f"more than {_MAX_FLOWS} types of value")
+    return found
 
 
-def _elements(group: Group, name: str) -> list[tuple[str, str, str, Element]]:
+def _elements(group: Group | None, name: str) -> list[tuple[str, str, str, Element]]:
     """Return FHIR name, JSON name, type and element of a member by its FHIRPath name; a choice has several."""
+    if group is None:
+        return []
     choice = f"{name}[x]"
     if element := group.elements.get(choice):
         return [(choice, attribute, kind, element) for attribute, kind in spelled(choice, element)]
@@ -168,6 +167,7 @@ def _into(flow: Branch, key: str, name: str, kind: str, element: Element) -> Bra
         steps=(*flow.steps, *take, *present),
         many=element.repeats if first else flow.many,
         required=element.required,
+        targets=element.targets,
         element=f"{flow.element}.{key}",
         single=flow.single and not element.repeats,
     )
@@ -224,7 +224,11 @@ def _type_name(arguments: tuple[Expression, ...]) -> str:
 def _where(flows: list[Branch], arguments: tuple[Expression, ...]) -> list[Branch]:
     if len(arguments) != 1:
         raise Unsupported("where() takes one criterion")
-    return [_step(flow, _kept(flow, arguments[0])) for flow in flows]
+    kept = [_step(flow, _kept(flow, arguments[0])) for flow in flows]
+    match arguments[0]:
+        case TypeTest(Call(This(), "resolve", ()), "is", name):
+            return [msgspec.structs.replace(flow, targets=(name,)) for flow in kept]
+    return kept
 
 
 def _kept(flow: Branch, tree: Expression) -> tuple[str, Step]:
@@ -236,7 +240,7 @@ def _extension(flows: list[Branch], arguments: tuple[Expression, ...]) -> list[B
     match arguments:
         case (Literal(str()),):
             has_url = Binary("=", Name(None, "url"), arguments[0])
-            return _where([b for flow in flows for b in _member(flow, "extension")], (has_url,))
+            return _where(_members(flows, "extension"), (has_url,))
     raise Unsupported("extension() takes one URL")
 
 

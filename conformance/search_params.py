@@ -75,13 +75,22 @@ class Registry:
 
 
 def _param(definition: facts.SearchParameter, base: str, expression: str, tree: Expression) -> SearchParam:
+    found = branches(tree, base)
     return SearchParam(
         code=definition.code,
         kind=definition.type,
         base=base,
         expression=expression,
         url=definition.url,
-        targets=definition.target,
+        targets=_targets(definition, found),
         components=definition.component,
-        branches=branches(tree, base),
+        branches=found,
     )
+
+
+def _targets(definition: facts.SearchParameter, found: tuple[Branch, ...]) -> tuple[str, ...]:
+    """Return the types that the elements may point at: a definition for several types names those of them all."""
+    if not all(branch.targets for branch in found):
+        return definition.target
+    of_elements = {name for branch in found for name in branch.targets}
+    return tuple(name for name in definition.target if name in of_elements)
