@@ -10,6 +10,7 @@ import psycopg
 from fhir_server import errors
 from fhir_server.store.wire import Wire, connect
 
+_STOPPING = "the server is stopping"
 # How long a connection whose user was cancelled may take to finish, and then to obey a cancel request.
 _FINISH, _OBEY = 1.0, 5.0
 
@@ -42,11 +43,13 @@ class Pool:
         self._idle.clear()
         for waiter in self._waiters:
             if not waiter.done():
-                waiter.set_exception(errors.Busy("the server is stopping"))
+                waiter.set_exception(errors.Busy(_STOPPING))
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def take(self) -> Wire:
         """Return a connection that is ours until `give`. Raises errors.Busy when none is free or can be made."""
+        if self._closed:
+            raise errors.Busy(_STOPPING)
         while self._idle:
             wire = self._idle.pop()
             if wire.lost is None:

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import psycopg
 
 # Object ids of the types: https://github.com/postgres/postgres/blob/master/src/include/catalog/pg_type.dat
 UNKNOWN, BOOL, BYTEA, INT8, FLOAT8, DATE, TIMESTAMPTZ, NUMERIC, UUID_, JSONB = (
@@ -31,16 +32,21 @@ def _text(value: Any) -> bytes:
     return str(value).encode()
 
 
+def _string(value: str) -> bytes:
+    # libpq would end the value there, and so find another row than was asked for.
+    if "\0" in value:
+        raise psycopg.DataError("a text with a NUL character cannot be stored or found")
+    return value.encode()
+
+
 def _instant(value: datetime) -> bytes:
     if value.tzinfo is None:
         raise ValueError("a moment without a zone cannot be stored")
     return value.isoformat().encode()
 
 
-def _quoted(value: str | None) -> str:
-    if value is None:
-        return "null"
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _quoted(value: str) -> str:
+    return '"' + _string(value).decode().replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _array(element: Callable[[Any], str]) -> Dumper:
@@ -67,7 +73,7 @@ def _blobs(values: Sequence[bytes | None]) -> bytes:
 
 # By exact Python type: object id, format, dumper.
 SCALARS: dict[type, tuple[int, int, Dumper]] = {
-    str: (UNKNOWN, TEXT, str.encode),
+    str: (UNKNOWN, TEXT, _string),
     int: (INT8, TEXT, _text),
     bytes: (BYTEA, BINARY, bytes),
     datetime: (TIMESTAMPTZ, TEXT, _instant),
@@ -92,7 +98,10 @@ _EMPTY = (UNKNOWN, TEXT, _ints)
 
 
 def dumped(params: Sequence[Any]) -> tuple[tuple[int, ...], list[bytes | None], list[int]]:
-    """Return object ids, values and formats. Raises TypeError for a value of a type that has no form here."""
+    """Return object ids, values and formats.
+
+    Raises TypeError for a value of a type that has no form here, psycopg.DataError for a text with a NUL.
+    """
     oids: list[int] = []
     values: list[bytes | None] = []
     formats: list[int] = []

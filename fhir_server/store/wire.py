@@ -74,11 +74,13 @@ class Wire:
         """
         if self.lost is not None:
             raise self.lost
+        # All values first: one that cannot be sent must not leave half a batch in the buffer.
+        values = [dumped(params) for _, params in batch]
         self._expected.clear()
         self._results = []
         try:
-            for sql, params in batch:
-                self._queue(sql, params)
+            for (sql, _), dump in zip(batch, values, strict=True):
+                self._queue(sql, *dump)
             self._pg.pipeline_sync()
             self._waiting = future = self._loop.create_future()
             if self._pg.flush():
@@ -86,8 +88,7 @@ class Wire:
         except psycopg.OperationalError as failure:
             self._fail(failure)
             raise
-        except BaseException:
-            # Half a batch stands in the buffer: nothing may follow it.
+        except BaseException:  # half a batch stands in the buffer: nothing may follow it
             self._fail(psycopg.OperationalError("a statement could not be sent"))
             raise
         return future
@@ -117,8 +118,7 @@ class Wire:
         """Return what asks the server to stop the running statement."""
         return self._pg.get_cancel()
 
-    def _queue(self, sql: str, params: Sequence[Any]) -> None:
-        oids, values, formats = dumped(params)
+    def _queue(self, sql: str, oids: tuple[int, ...], values: list[bytes | None], formats: list[int]) -> None:
         key = (sql, oids)
         name = self._names.get(key)
         if name is None:

@@ -1,0 +1,142 @@
+"""Reads that arrive together share a statement, and each gets its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+from fhir_server import errors
+from fhir_server.store.database import Database
+from fhir_server.store.loader import Loader
+from tests.store.rows import PATIENT, create, replace
+
+Tenants = tuple[int, int]
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int | None, Sequence[Any]]]:
+    """Give the list of what was really sent, by tenant."""
+    seen: list[tuple[int | None, Sequence[Any]]] = []
+    fetch = Database.fetch
+
+    async def noted(self: Database, tenant_id: int | None, sql: str, params: Sequence[Any] = (), **more: Any) -> Any:
+        seen.append((tenant_id, params))
+        return await fetch(self, tenant_id, sql, params, **more)
+
+    monkeypatch.setattr(Database, "fetch", noted)
+    return seen
+
+
+async def test_one_read_is_one_statement(database: Database, tenants: Tenants) -> None:
+    (made,) = await create(database, tenants[0], "a")
+    row = await Loader(database).read(tenants[0], PATIENT, "a")
+    assert row is not None
+    assert (row.rid, row.body, row.keys) == (made.rid, b"{}", made.entries.keys if made.entries else None)
+    assert await Loader(database).read(tenants[0], PATIENT, "b") is None
+
+
+async def test_many_reads_at_once_are_few_statements_and_each_gets_its_own(
+    database: Database, tenants: Tenants, sent: list[tuple[int | None, Sequence[Any]]]
+) -> None:
+    await create(database, tenants[0], *(f"p{n}" for n in range(100)))
+    loader = Loader(database, most=40)
+    rows = await asyncio.gather(*(loader.read(tenants[0], PATIENT, f"p{n}") for n in range(100)))
+    assert [row.id if row else None for row in rows] == [f"p{n}" for n in range(100)]
+    assert len(sent) == 4
+
+
+async def test_the_same_row_asked_for_many_times_is_fetched_once_more(
+    database: Database, tenants: Tenants, sent: list[tuple[int | None, Sequence[Any]]]
+) -> None:
+    await create(database, tenants[0], "a")
+    loader = Loader(database)
+    rows = await asyncio.gather(*(loader.read(tenants[0], PATIENT, "a") for _ in range(10)))
+    assert {row.id for row in rows if row} == {"a"}
+    assert [params[1] for _, params in sent[1:]] == [["a"]]
+
+
+async def test_absent_and_deleted_rows_are_told_apart(database: Database, tenants: Tenants) -> None:
+    _, gone = await create(database, tenants[0], "here", "gone")
+    await replace(database, tenants[0], gone.self_key, None, None)
+    loader = Loader(database)
+    rows = await asyncio.gather(*(loader.read(tenants[0], PATIENT, id_) for id_ in ("here", "gone", "never", "gone")))
+    assert [(row.id, row.body) if row else None for row in rows] == [
+        ("here", b"{}"),
+        ("gone", None),
+        None,
+        ("gone", None),
+    ]
+
+
+async def test_tenants_never_share_a_statement(
+    database: Database, tenants: Tenants, sent: list[tuple[int | None, Sequence[Any]]]
+) -> None:
+    await create(database, tenants[0], "a", "b")
+    await create(database, tenants[1], "b")
+    loader = Loader(database)
+    asked = [(tenant, id_) for id_ in ("a", "b", "a", "b") for tenant in tenants]
+    rows = await asyncio.gather(*(loader.read(tenant, PATIENT, id_) for tenant, id_ in asked))
+    found = [bool(row) for row in rows]
+    assert found == [True, False, True, True] * 2
+    assert {tenant for tenant, _ in sent} == set(tenants)
+
+
+async def test_a_read_that_begins_after_a_write_sees_it(database: Database, tenants: Tenants) -> None:
+    """Also where it joins others: what is under way when it arrives is not its own."""
+    (made,) = await create(database, tenants[0], "a")
+    loader = Loader(database)
+    stop = False
+
+    async def others() -> None:
+        while not stop:
+            await loader.read(tenants[0], PATIENT, "a")
+
+    noise = [asyncio.create_task(others()) for _ in range(4)]
+    for n in range(20):
+        await replace(database, tenants[0], made.self_key, b"%d" % n, None)
+        row = await loader.read(tenants[0], PATIENT, "a")
+        assert row is not None
+        assert row.body == b"%d" % n
+    stop = True
+    await asyncio.gather(*noise)
+
+
+async def test_a_cancelled_reader_does_not_disturb_the_others(database: Database, tenants: Tenants) -> None:
+    await create(database, tenants[0], *(f"p{n}" for n in range(9)))
+    loader = Loader(database)
+    for doomed in (0, 4, 8):
+        tasks = [asyncio.create_task(loader.read(tenants[0], PATIENT, f"p{n}")) for n in range(9)]
+        await asyncio.sleep(0)
+        tasks[doomed].cancel()
+        rows = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [getattr(row, "id", "cancelled") for n, row in enumerate(rows) if n != doomed] == [
+            f"p{n}" for n in range(9) if n != doomed
+        ]
+        assert isinstance(rows[doomed], asyncio.CancelledError)
+
+
+async def test_a_read_the_database_refuses_fails_alone(database: Database, tenants: Tenants) -> None:
+    await create(database, tenants[0], "a", "b")
+    loader = Loader(database)
+    asked = ("a", "b", "nul\x00", "a")
+    outcomes = await asyncio.gather(*(loader.read(tenants[0], PATIENT, id_) for id_ in asked), return_exceptions=True)
+    assert [getattr(outcome, "id", type(outcome)) for outcome in outcomes] == ["a", "b", psycopg.DataError, "a"]
+
+
+async def test_when_the_database_goes_away_all_who_wait_are_told(
+    database: Database, tenants: Tenants, server_dsn: str
+) -> None:
+    await create(database, tenants[0], "a")
+    single = await Database.open(server_dsn, max_size=1)
+    loader = Loader(single)
+    async with single.transaction(None) as tx:
+        await tx.fetch("select 1")
+        reads = [asyncio.create_task(loader.read(tenants[0], PATIENT, "a")) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        await single.close()
+    outcomes = await asyncio.gather(*reads, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {errors.Busy}
