@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import psycopg
 from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import error_from_result
 
 from fhir_server import errors
@@ -68,7 +69,9 @@ class Database:
         acquire_timeout: float = 30.0,
     ) -> Self:
         """Open the pool. Raises psycopg.OperationalError where the database cannot be reached."""
-        options = f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}"
+        ours = f"-c timezone=UTC -c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}"
+        # What the connection string asks for comes last and wins.
+        options = f"{ours} {conninfo_to_dict(dsn).get('options') or ''}".strip()
         pool = Pool(dsn, min_size=min_size, max_size=max_size, acquire_timeout=acquire_timeout, options=options)
         await pool.open()
         aside = Pool(dsn, min_size=0, max_size=1, acquire_timeout=acquire_timeout, options=options)

@@ -1,0 +1,126 @@
+"""Without a tenant nothing is seen, with one its own rows alone, whatever the statement says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+
+import psycopg
+import pytest
+
+from fhir_server.store import audit, inbox
+from fhir_server.store.database import Database
+from fhir_server.store.embedded import EmbeddedPostgres
+from fhir_server.store.schema import WITHOUT_RLS, metadata
+from tests.postgres import new_tenants
+from tests.store.letters import LATER, drain, letter
+from tests.store.rows import NOW, create, entries, replace
+
+OF_TENANTS = sorted(set(metadata.tables) - WITHOUT_RLS)
+# Tables that this test's data does not reach by the store's own functions.
+BY_HAND = {
+    "job": "insert into job (tenant_id, kind, payload, state, created) values (%s, 'k', '{}', 'queued', now())",
+    "load_mark": 'insert into load_mark (tenant_id, source, "first", "last") values (%s, \'s\', 0, 0)',
+}
+
+
+@pytest.fixture
+async def filled(fresh_database: Database) -> tuple[Database, tuple[int, ...]]:
+    """Give a database with rows of two tenants in every table."""
+    tenants = await new_tenants(fresh_database, 2)
+    for tenant in tenants:
+        (made,) = await create(fresh_database, tenant, "a")
+        await replace(fresh_database, tenant, made.self_key, b"2", entries(2))
+        await inbox.accept(fresh_database, tenant, [letter("1")])
+        async with fresh_database.transaction(tenant) as tx:
+            audit.record(tx, [audit.Audited(at=NOW, action="read", subject="s", client="c", outcome=200)])
+            for statement in BY_HAND.values():
+                tx.defer(statement, (tenant,))
+    return fresh_database, tenants
+
+
+@pytest.mark.parametrize("table", OF_TENANTS)
+async def test_a_tenant_sees_its_own_rows_and_an_unset_one_none(
+    filled: tuple[Database, tuple[int, ...]], table: str
+) -> None:
+    database, tenants = filled
+    owners = f"select distinct tenant_id from {table}"
+    for tenant in tenants:
+        assert await database.fetch(tenant, owners) == [(tenant,)]
+        other = f"select 1 from {table} where tenant_id = %s"
+        assert await database.fetch(tenant, other, (sum(tenants) - tenant,)) == []
+    assert await database.fetch(None, owners) == []
+    assert await database.fetch(-1, owners) == []
+
+
+@pytest.mark.parametrize("table", OF_TENANTS)
+async def test_a_row_cannot_be_given_to_another_tenant(filled: tuple[Database, tuple[int, ...]], table: str) -> None:
+    database, (tenant, other) = filled
+    columns = ", ".join(f'"{column.name}"' for column in metadata.tables[table].columns)
+    copied = ", ".join(f'"{c.name}"' if c.name != "tenant_id" else str(other) for c in metadata.tables[table].columns)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+        await database.fetch(tenant, f"insert into {table} ({columns}) select {copied} from {table}")
+
+
+async def test_the_owner_of_the_tables_sees_nothing_either(
+    filled: tuple[Database, tuple[int, ...]], postgres: EmbeddedPostgres, fresh_name: str
+) -> None:
+    with psycopg.connect(postgres.admin_dsn(fresh_name)) as admin:
+        admin.execute("set role concord_owner")
+        for table in OF_TENANTS:
+            assert admin.execute(f"select count(*) from {table}".encode()).fetchone() == (0,)
+
+
+async def test_rows_are_hidden_from_changes_too(filled: tuple[Database, tuple[int, ...]]) -> None:
+    database, (tenant, other) = filled
+    for statement in ("update resource set body = 'x'", "update inbox set channel = 'x'", "delete from idx_string"):
+        await database.fetch(tenant, statement)
+    assert await database.fetch(other, "select distinct body from resource") == [(b"2",)]
+    assert await database.fetch(other, "select distinct channel from inbox") == [("mllp",)]
+    assert await database.fetch(other, "select count(*) from idx_string") == [(2,)]
+
+
+CLAIM_AND_DIE = """
+import asyncio, os, sys
+from datetime import datetime, timedelta, UTC
+from fhir_server.store import inbox
+from fhir_server.store.database import Database
+async def main():
+    db = await Database.open(sys.argv[1])
+    async with db.transaction(None) as tx:
+        message = await inbox.claim(tx, datetime.fromisoformat(sys.argv[2]))
+        await tx.fetch("update inbox set channel = 'half done' returning 1")
+        print(message.control_id, flush=True)
+        os.kill(os.getpid(), int(sys.argv[3]))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("sign", [9, 19], ids=["killed", "stopped, as a machine that vanished"])
+async def test_the_message_of_a_lost_worker_is_taken_by_another(
+    fresh_database: Database, postgres: EmbeddedPostgres, fresh_name: str, sign: int
+) -> None:
+    (tenant,) = await new_tenants(fresh_database, 1)
+    await inbox.accept(fresh_database, tenant, [letter("1"), letter("2")])
+    # The role's own setting is a minute; a test has less patience.
+    dsn = psycopg.conninfo.make_conninfo(
+        postgres.server_dsn(fresh_name), options="-c idle_in_transaction_session_timeout=500ms"
+    )
+    argv = [sys.executable, "-c", CLAIM_AND_DIE, dsn, LATER.isoformat(), str(sign)]
+    worker = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    try:
+        assert worker.stdout
+        with worker.stdout as said:
+            assert await asyncio.to_thread(said.readline) == "1\n"
+        done: list[str] = []
+        async with asyncio.timeout(20):
+            while len(done) < 2:
+                done += await drain(fresh_database)
+                await asyncio.sleep(0.02)
+    finally:
+        os.kill(worker.pid, 9)
+        worker.wait()
+    assert done == ["1", "2"]
+    assert await fresh_database.fetch(tenant, "select distinct channel from inbox") == [("mllp",)]
