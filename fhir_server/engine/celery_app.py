@@ -19,15 +19,15 @@ QUEUE = "concord"
 TASK = "concord.drain"
 # A mute broker may hold the publishing thread, or a worker's child that starts, for about this long.
 _SECONDS = 0.5
-_TRANSPORT: dict[str, dict[str, Any]] = {
-    "redis": {"socket_connect_timeout": _SECONDS, "socket_timeout": _SECONDS, "max_retries": 0},
-    "amqp": {
-        "connect_timeout": _SECONDS,
-        "read_timeout": _SECONDS,
-        "write_timeout": _SECONDS,
-        "confirm_publish": False,
-    },
+_REDIS = {"socket_connect_timeout": _SECONDS, "socket_timeout": _SECONDS, "max_retries": 0}
+_AMQP = {
+    "connect_timeout": _SECONDS,
+    "read_timeout": _SECONDS,
+    "write_timeout": _SECONDS,
+    "confirm_publish": False,
+    "max_retries": 0,
 }
+_TRANSPORT: dict[str, dict[str, Any]] = {"redis": _REDIS, "rediss": _REDIS, "amqp": _AMQP, "amqps": _AMQP}
 
 
 class Drains(Protocol):
@@ -81,7 +81,7 @@ def celery(broker_url: str, *, publishing: bool = False) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
     )
     if publishing:
-        app.conf.broker_transport_options = _TRANSPORT.get(broker_url.split(":")[0].removesuffix("s"), {})
+        app.conf.broker_transport_options = _TRANSPORT.get(broker_url.split(":")[0], {})
     return app
 
 
@@ -94,6 +94,7 @@ class Child:
     def __init__(self, open_worker: Open) -> None:
         self._open = open_worker
         self._ready = threading.Event()
+        self._ended = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: Drains | None = None
         self._failure: BaseException | None = None
@@ -114,9 +115,10 @@ class Child:
 
     def stop(self) -> None:
         """Take nothing new and wait for what is under way."""
-        if self._loop is not None and self._worker is not None and self._thread.is_alive():
+        if self._loop is not None and self._worker is not None and not self._ended.is_set():
             self._loop.call_soon_threadsafe(self._worker.stop)
-        self._thread.join()
+        # Not `join`: a thread begun in a forked child of Celery is counted as stopped long before it is.
+        self._ended.wait()
 
     def _main(self) -> None:
         try:
@@ -124,6 +126,7 @@ class Child:
         except BaseException as failure:
             self._failure = failure
         finally:
+            self._ended.set()
             self._ready.set()
 
     async def _work(self) -> None:
