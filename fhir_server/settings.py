@@ -222,10 +222,11 @@ def variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Return the variables that look like settings but are none: most often a slip of the pen."""
+def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return the variables of the environment that look like settings but are none: most often a slip of the pen."""
     known = {variable(name) for name in Settings.model_fields}
-    return sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    given = os.environ if environ is None else environ
+    return sorted(name for name in given if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 
 def mask(text: str) -> str:

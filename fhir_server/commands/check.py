@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -42,7 +41,7 @@ def check(data_dir: DataDir = None) -> None:
 
 
 def _settings(settings: Settings) -> Iterator[Fact]:
-    strange = unknown_variables(os.environ)
+    strange = unknown_variables()
     detail = f"unknown: {', '.join(strange)}" if strange else "every CONCORD_ variable is known"
     yield Fact("settings", not strange, detail, "correct or remove them; docs/settings.md lists all")
     if settings.database_url:

@@ -35,7 +35,7 @@ class Tally(msgspec.Struct):
     def add(self, file: Path, loaded: Loaded) -> None:
         """Count one unit."""
         self.written += loaded.written
-        self.refused += [f"{file.name} {place}: {reason}".replace(" :", ":") for place, reason in loaded.refused]
+        self.refused += [f"{file.name} {reason}" for reason in loaded.refused]
 
 
 def load(

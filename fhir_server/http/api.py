@@ -48,16 +48,14 @@ def routes(db: Database, authorize: Authorize) -> APIRouter:
             raise Forbidden("messages need a token with system/*.rs or user/*.rs")
         return grant
 
-    Operator = Annotated[Grant, Depends(operator)]  # noqa: N806 - a type
-
     @router.get("/messages/counts")
-    async def counts(grant: Operator) -> Mapping[str, int]:
+    async def counts(grant: Grant = Depends(operator)) -> Mapping[str, int]:
         """Return how many messages there are in each state."""
         return await stored.counts(db, grant.tenant.id)
 
     @router.get("/messages")
     async def messages(
-        grant: Operator,
+        grant: Grant = Depends(operator),
         state: State | None = None,
         before: int | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
@@ -67,7 +65,7 @@ def routes(db: Database, authorize: Authorize) -> APIRouter:
         return [MessageRow.model_validate(row, from_attributes=True) for row in rows]
 
     @router.post("/messages/{message_id}/replay", status_code=202)
-    async def replay(grant: Operator, message_id: int) -> Mapping[str, str]:
+    async def replay(message_id: int, grant: Grant = Depends(operator)) -> Mapping[str, str]:
         """Send a message that is done or buried through the steps once more."""
         if not await stored.replay(db, grant.tenant.id, [message_id]):
             raise NotFound(f"there is no message {message_id} that could be replayed")

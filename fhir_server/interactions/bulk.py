@@ -33,10 +33,10 @@ class Unit(msgspec.Struct, frozen=True):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What became of a unit: resources written, and (place, reason) of those that were refused."""
+    """What became of a unit: resources written, and place and reason of those that were refused."""
 
     written: int
-    refused: Sequence[tuple[str, str]] = ()
+    refused: Sequence[str] = ()
 
 
 def units_of_bundle(service: Service, body: bytes) -> Iterator[Unit]:
@@ -89,7 +89,7 @@ async def load(service: Service, ctx: Context, source: bytes, unit: Unit) -> Loa
         return await _write(service, ctx, source, unit)
     except FhirError as problem:
         if unit.whole or len(unit.saves) == 1:
-            return Loaded(0, [(unit.saves[0].path if not unit.whole else "", _told(problem))])
+            return Loaded(0, [_told(problem, "" if unit.whole else unit.saves[0].path)])
     alone = [
         await load(service, ctx, source, Unit(unit.first + n, unit.first + n, [one]))
         for n, one in enumerate(unit.saves)
@@ -110,8 +110,8 @@ async def _write(service: Service, ctx: Context, source: bytes, unit: Unit) -> L
     raise Invalid("no attempt was made")
 
 
-def _told(problem: FhirError) -> str:
+def _told(problem: FhirError, path: str) -> str:
     """Return the first problems with their places, in one line."""
-    told = [f"{' '.join(i.expression)}: {i.diagnostics}" if i.expression else i.diagnostics for i in problem.issues]
+    told = [f"{' '.join(i.expression) or path}: {i.diagnostics}".removeprefix(": ") for i in problem.issues]
     rest = f" (and {len(told) - 3} more)" if len(told) > 3 else ""
     return "; ".join(told[:3]) + rest

@@ -91,8 +91,15 @@ class Serve:
         return status
 
 
-def left_behind(folder: Path) -> list[str]:
-    """Return the command lines of living processes that name the folder or work in it."""
+def left_behind(folder: Path, within: float = 5.0) -> list[str]:
+    """Return the command lines of processes that name the folder or work in it and are still there after a while."""
+    end = time.monotonic() + within
+    while (found := _processes_of(folder)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
+
+
+def _processes_of(folder: Path) -> list[str]:
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

@@ -70,7 +70,9 @@ async def mapped(server: Serve, http: httpx.AsyncClient) -> dict[str, int]:
     """Wait until no message waits, and return the message counts by state."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        counts: dict[str, int] = (await http.get(f"{server.http}/demo/api/messages/counts")).json()
+        answer = await http.get(f"{server.http}/demo/api/messages/counts")
+        assert answer.status_code == 200, answer.text
+        counts: dict[str, int] = answer.json()
         if not counts.get("received"):
             return counts
         await asyncio.sleep(0.1)
