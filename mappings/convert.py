@@ -60,15 +60,6 @@ def first(value: Value, cx: Context, codes: Codes | None) -> str | None:
     return value.text(1) or None
 
 
-def number(value: Value, cx: Context, codes: Codes | None) -> Any:
-    """NM → decimal."""
-    said = value.text(1)
-    found = quantities.number(said)
-    if said and found is None:
-        cx.warn("value", f"{said!r} is no number")
-    return found
-
-
 def annotation(value: Value, cx: Context, codes: Codes | None) -> Any:
     """CWE, ST → Annotation."""
     said = value.text(9) or value.text(2) or value.text(1)
@@ -85,7 +76,6 @@ CONVERTERS: Mapping[str, Converter] = MappingProxyType(
         "CWE[Coding]": coded.coding,
         "CWE[Organization]": people.coded_organization,
         "CWE[code]": coded.code,
-        "CWE[string]": coded.label,
         "CX[Identifier]": identifiers.cx,
         "CX[Visit]": identifiers.visit,
         "DLD[Location-Discharge]": people.discharged_to,
@@ -108,12 +98,10 @@ CONVERTERS: Mapping[str, Converter] = MappingProxyType(
         "ID[code]": coded.code,
         "NDL[PractitionerRole]": people.interpreter,
         "NM[Quantity-LengthOfStay]": quantities.days,
-        "NM[decimal]": number,
         "NM[integer]": quantities.positive,
         "NM[positiveInt]": quantities.positive,
         "PL[Location]": people.location,
         "PL[location]": people.location,
-        "RP[Attachment]": attachments.referenced,
         "ST[first]": first,
         "ST[CodeableConcept]": coded.concept_of_text,
         "ST[string]": text,

@@ -39,8 +39,9 @@ class Mapper:
                 found.apply(self.cx, noted.segment, noted.label, draft)
         return draft
 
-    def keep(self, draft: Draft, match: identity.Match) -> Entry:
-        """Make the resource an entry of the message."""
+    def keep(self, draft: Draft, match: identity.Match, source: str) -> Entry:
+        """Make the resource an entry of the message; `source` is the field that numbers it."""
+        draft.lineage.setdefault("identifier[0]", source)
         entry = self.cx.add(draft.resource, match, draft.lineage)
         entry.removed += tuple(name for name in dict.fromkeys(draft.removed) if name not in entry.removed)
         entry.keep += tuple(draft.keep)
@@ -51,7 +52,8 @@ def patient(mapper: Mapper, person: Person) -> Entry:
     """PID and PD1 → Patient."""
     draft = mapper.read(Draft("Patient"), person.pid, person.pd1)
     mapper.cx.segment = person.pid.label
-    return mapper.keep(draft, identity.of_patient(mapper.cx, draft.resource, person.pid.segment))
+    match = identity.of_patient(mapper.cx, draft.resource, person.pid.segment)
+    return mapper.keep(draft, match, person.pid.label)
 
 
 def encounter(mapper: Mapper, person: Person, subject: Entry, *, needs_number: bool) -> Entry | None:
@@ -69,7 +71,7 @@ def encounter(mapper: Mapper, person: Person, subject: Entry, *, needs_number: b
     if match is None:
         mapper.cx.warn("incomplete", "a visit that nothing tells from another is not kept", f"{visit.pv1.label}-19")
         return None
-    return mapper.keep(draft, match)
+    return mapper.keep(draft, match, f"{visit.pv1.label}-19")
 
 
 def around(mapper: Mapper, person: Person, subject: Entry, visit: Entry | None) -> None:
@@ -178,4 +180,4 @@ def _own(mapper: Mapper, draft: Draft, kind: str, noted: Noted, subject: Entry, 
     known = full_url(draft.resource["resourceType"], own["system"], own["value"]) in cx.entries
     if known:
         cx.inform("the same again in this message; the first is kept", noted.label)
-    return mapper.keep(draft, ((own["system"], own["value"]),))
+    return mapper.keep(draft, ((own["system"], own["value"]),), noted.label)

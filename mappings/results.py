@@ -81,7 +81,6 @@ class Results:
         key = specimen.match[0][1] if specimen and len(specimens) > 1 else ""
         own = identity.of_observation(self.cx, noted.segment, report_key, key, seen)
         resource["identifier"] = [own, *resource.get("identifier", [])]
-        draft.lineage["identifier[0]"] = f"{noted.label}-3"
         resource["subject"] = self.subject
         if self.visit:
             resource["encounter"] = self.visit
@@ -96,7 +95,7 @@ class Results:
         if notes:
             draft.resource["note"] = notes
             draft.lineage["note"] = noted.notes[0].label
-        return self.mapper.keep(draft, ((own["system"], own["value"]),))
+        return self.mapper.keep(draft, ((own["system"], own["value"]),), f"{noted.label}-3")
 
     def category(self, section: str) -> Json | None:
         """FHIR's broad category for OBR-24's section of the laboratory or department."""
@@ -149,7 +148,7 @@ class Results:
         notes = self.notes(noted) if noted.segment.id == "SPM" else []
         if notes:
             draft.resource["note"] = [*draft.resource.get("note", []), *notes]
-        return self.mapper.keep(draft, tuple((item["system"], item["value"]) for item in known))
+        return self.mapper.keep(draft, tuple((item["system"], item["value"]) for item in known), noted.label)
 
     def report_draft(self, order: Order, numbers: identity.Numbers, own: Json) -> Draft | None:
         """ORC and OBR → DiagnosticReport, but for what its results decide."""
@@ -187,7 +186,7 @@ class Results:
         for note in self.notes(order.obr):
             resource.setdefault("extension", []).append({"url": _NOTE, "valueAnnotation": note})
         own = resource["identifier"][0]
-        self.mapper.keep(report, ((own["system"], own["value"]),))
+        self.mapper.keep(report, ((own["system"], own["value"]),), f"{order.obr.label}-3")
 
     def request(
         self, order: Order, numbers: identity.Numbers, report: Draft | None, seen: dict[str, int]
@@ -207,7 +206,8 @@ class Results:
         notes = self.notes(order.orc) if order.orc else []
         if notes:
             resource["note"] = [*resource.get("note", []), *notes]
-        return self.mapper.keep(draft, ((own["system"], own["value"]),))
+        source = order.obr or order.orc
+        return self.mapper.keep(draft, ((own["system"], own["value"]),), f"{source.label if source else 'OBR'}-2")
 
     def request_status(self, order: Order, report: Draft | None) -> str:
         """ORC-5, else ORC-1, else what the report says."""

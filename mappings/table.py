@@ -293,13 +293,14 @@ def _guard(step: Step, condition: Condition | None, removes: str) -> Step:
     """Run a step where its condition holds; HL7's delete sign deletes instead."""
 
     def guarded(cx: Context, segment: Segment, raw: str, draft: Draft) -> None:
-        if raw == NULL:
-            if removes:
-                draft.removed.append(removes)
-            else:
-                cx.inform("what this field says cannot be deleted")
-        elif condition is None or condition(segment):
+        if condition is not None and not condition(segment):
+            return
+        if raw != NULL:
             step(cx, segment, raw, draft)
+        elif removes:
+            draft.removed.append(removes)
+        else:
+            cx.inform("what this field says cannot be deleted")
 
     return guarded
 

@@ -177,7 +177,7 @@ def constant(text: str) -> str:
 
 
 CONDITION = re.compile(
-    r'(?P<path>[A-Z][A-Z0-9]{2}[-.][\d.]+) (?:IS )?'
+    r"(?P<path>[A-Z][A-Z0-9]{2}[-.][\d.]+) (?:IS )?"
     r"(?P<op>NOT VALUED|VALUED|NOT EQUALS|EQUALS|NOT IN|IN|IS) ?(?P<values>.*)"
 )
 OPERATORS = {"VALUED": "valued", "NOT VALUED": "absent", "EQUALS": "in", "IN": "in", "IS": "in"}

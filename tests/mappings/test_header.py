@@ -11,7 +11,8 @@ from mappings.header import header
 from tests.mappings.corpus import BENCHMARK
 
 FULL = (
-    b"MSH|^~\\&|LAB^1.2.3^ISO|FAC|RAPP|RFAC|20260101120000+0100||ORU^R01^ORU_R01|C-1|P^T|2.5.1^^|||AL|NE||UNICODE UTF-8\r"
+    b"MSH|^~\\&|LAB^1.2.3^ISO|FAC|RAPP|RFAC|20260101120000+0100||ORU^R01^ORU_R01|C-1|P^T|2.5.1^^|||AL|NE|"
+    b"|UNICODE UTF-8\r"
 )
 
 

@@ -12,7 +12,7 @@ from tests.mappings.corpus import own_files
 ADT = "MSH|^~\\&|APP|FAC|||20260101||ADT^A01|1|P|2.5\rPID|1||1^^^A&1.2.3&ISO^MR~2^^^B||Doe^Jane||\rZPI|x|y\r"
 
 
-@given(st.text(alphabet="MSHPIDOBX|^~\\&#\r\n \"A1é\ufeff\x0b", max_size=200))
+@given(st.text(alphabet='MSHPIDOBX|^~\\&#\r\n "A1é\ufeff\x0b', max_size=200))
 def test_encoding_gives_back_any_text(text: str) -> None:
     assert parse(text).encode() == text
 
