@@ -11,8 +11,8 @@ from typing import Any, Self
 
 import psycopg
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import error_from_result
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import lookup
 
 from fhir_server import errors
 from fhir_server.store.pool import Pool
@@ -71,10 +71,12 @@ class Database:
         """Open the pool. Raises psycopg.OperationalError where the database cannot be reached."""
         ours = f"-c timezone=UTC -c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}"
         # What the connection string asks for comes last and wins.
-        options = f"{ours} {conninfo_to_dict(dsn).get('options') or ''}".strip()
-        pool = Pool(dsn, min_size=min_size, max_size=max_size, acquire_timeout=acquire_timeout, options=options)
+        asked = conninfo_to_dict(dsn)
+        asked["options"] = f"{ours} {asked.get('options') or ''}".strip()
+        whole = make_conninfo("", **{"application_name": "concord", "connect_timeout": 10, **asked})
+        pool = Pool(whole, min_size=min_size, max_size=max_size, acquire_timeout=acquire_timeout)
         await pool.open()
-        aside = Pool(dsn, min_size=0, max_size=1, acquire_timeout=acquire_timeout, options=options)
+        aside = Pool(whole, min_size=0, max_size=1, acquire_timeout=acquire_timeout)
         return cls(pool, aside, dsn)
 
     async def close(self) -> None:
@@ -135,6 +137,7 @@ class Tx:
         self.tenant_id = tenant_id
         self._pool = pool
         self._wire: Wire | None = None
+        self._ended = False
         self._deferred: list[Statement] = []
         if tenant_id is not None:
             self.set_tenant(tenant_id)
@@ -164,6 +167,8 @@ class Tx:
         self._deferred = [(f"rollback to savepoint {savepoint}", ())]
 
     async def _flush(self) -> list[pq.abc.PGresult]:
+        if self._ended:
+            raise RuntimeError("the transaction has ended")
         batch, self._deferred = self._deferred, []
         if self._wire is None:
             self._wire = await self._pool.take()
@@ -191,6 +196,7 @@ class Tx:
                 wire.close()
 
     def _release(self) -> None:
+        self._ended = True
         if self._wire is not None:
             self._pool.give(self._wire)
             self._wire = None
@@ -211,8 +217,19 @@ async def _run(wire: Wire, batch: Sequence[Statement]) -> list[pq.abc.PGresult]:
     except psycopg.OperationalError as failure:
         raise errors.Busy("the connection to the database was lost") from failure
     if failed(results[-1]):
-        raise translated(error_from_result(results[-1]))
+        raise translated(_error(results[-1]))
     return results
+
+
+def _error(result: pq.abc.PGresult) -> psycopg.Error:
+    """Return the failure with its first line alone: the detail holds values of rows, which must not reach a log."""
+    state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+    message = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"the statement failed").decode()
+    try:
+        kind: type[psycopg.Error] = lookup(state)
+    except KeyError:
+        kind = psycopg.DatabaseError
+    return kind(message, info=result, encoding="utf-8")
 
 
 def translated(failure: psycopg.Error) -> Exception:

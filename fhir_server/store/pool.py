@@ -18,12 +18,11 @@ _FINISH, _OBEY = 1.0, 5.0
 class Pool:
     """Use it on the event loop it was opened on."""
 
-    def __init__(self, dsn: str, *, min_size: int, max_size: int, acquire_timeout: float, options: str) -> None:
+    def __init__(self, dsn: str, *, min_size: int, max_size: int, acquire_timeout: float) -> None:
         self._dsn = dsn
         self._min_size = min_size
         self._max_size = max_size
         self._acquire_timeout = acquire_timeout
-        self._options = options
         self._size = 0
         self._idle: list[Wire] = []
         self._waiters: deque[asyncio.Future[Wire]] = deque()
@@ -75,7 +74,7 @@ class Pool:
     async def _connect(self) -> Wire:
         self._size += 1
         try:
-            return await connect(self._dsn, options=self._options)
+            return await connect(self._dsn)
         except BaseException:
             self._size -= 1
             raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import psycopg
@@ -24,7 +23,6 @@ _Key = tuple[str, tuple[int, ...]]
 # A connection with more prepared statements than this is replaced: each costs the server some 20 kB.
 _PREPARED_LIMIT = 1000
 _OK = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
-_numbered = lru_cache(maxsize=2000)(numbered)
 
 
 class Wire:
@@ -74,6 +72,8 @@ class Wire:
         """
         if self.lost is not None:
             raise self.lost
+        if self._waiting is not None:
+            raise RuntimeError("a transaction or connection serves one task at a time")
         # All values first: one that cannot be sent must not leave half a batch in the buffer.
         values = [dumped(params) for _, params in batch]
         self._expected.clear()
@@ -124,7 +124,7 @@ class Wire:
         if name is None:
             uses = self._uses[key] = self._uses.get(key, 0) + 1
             if uses < self._prepare_threshold:
-                self._pg.send_query_params(_numbered(sql), values, oids, formats, BINARY)
+                self._pg.send_query_params(numbered(sql), values, oids, formats, BINARY)
                 self._expected.append(None)
                 return
             name = self._prepare(key)
@@ -134,7 +134,7 @@ class Wire:
     def _prepare(self, key: _Key) -> bytes:
         self._named += 1
         name = b"s%d" % self._named
-        self._pg.send_prepare(name, _numbered(key[0]), key[1])
+        self._pg.send_prepare(name, numbered(key[0]), key[1])
         self._expected.append((key, name))
         return name
 
@@ -191,7 +191,7 @@ def failed(result: pq.abc.PGresult) -> bool:
     return result.status not in _OK
 
 
-async def connect(dsn: str, prepare_threshold: int = 5, **options: Any) -> Wire:
+async def connect(dsn: str, prepare_threshold: int = 5) -> Wire:
     """Return a new connection. Raises psycopg.OperationalError."""
-    connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, **options)
+    connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
     return Wire(connection, prepare_threshold)

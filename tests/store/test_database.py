@@ -129,3 +129,32 @@ async def test_numbers_for_resources_are_never_given_twice(database: Database, s
     assert [len(block) for block in taken] == [300, 2, 1, 600]
     assert len(set(numbers)) == len(numbers)
     await other.close()
+
+
+async def test_a_transaction_serves_one_task_at_a_time_and_only_in_its_block(database: Database) -> None:
+    async with database.transaction(None) as tx:
+        outcomes = await asyncio.gather(*(tx.fetch("select 1") for _ in range(2)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [list, RuntimeError]
+    with pytest.raises(RuntimeError, match="ended"):
+        await tx.fetch("select 1")
+
+
+async def test_a_failure_tells_nothing_of_the_rows(database: Database, tenants: tuple[int, int]) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation) as told:
+        await database.fetch(None, "insert into tenant (name) values ('Secret Name')")
+    assert "tenant_name_check" in str(told.value)
+    assert "Secret" not in str(told.value)
+    await insert(database, tenants[0], "secret-id")
+    with pytest.raises(errors.Conflict) as conflict:
+        await insert(database, tenants[0], "secret-id")
+    assert "secret" not in f"{conflict.value} {conflict.value.__cause__}"
+
+
+async def test_what_the_connection_string_asks_for_wins(server_dsn: str) -> None:
+    dsn = psycopg.conninfo.make_conninfo(server_dsn, options="-c statement_timeout=7s", application_name="mine")
+    opened = await Database.open(dsn, statement_timeout_ms=1000)
+    sql = (
+        "select current_setting('statement_timeout'), current_setting('application_name'), current_setting('timezone')"
+    )
+    assert await opened.fetch(None, sql) == [("7s", "mine", "UTC")]
+    await opened.close()
