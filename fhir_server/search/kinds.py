@@ -77,7 +77,7 @@ class _Plan(msgspec.Struct, frozen=True):
 
 
 class Indexer:
-    """Makes the index entries of resources; all paths are compiled when it is made."""
+    """Makes the index entries of resources. The registry compiled the paths; how a type is walked is laid out once."""
 
     def __init__(self, registry: Registry, hasher: Hasher, remembered: int = 4096) -> None:
         self._registry = registry
