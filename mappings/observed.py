@@ -32,7 +32,7 @@ def observation_value(cx: Context, segment: Segment, draft: Draft) -> None:
     marks = segment.delimiters
     found = [read(kind, Value(raw, marks, marks.component), units, cx) for raw in raws]
     said = [each for each in found if each]
-    if kind in _LINES and len(said) > 1:
+    if kind in _LINES and len(said) > 1 and {name for name, _ in said} == {"valueString"}:
         said = [("valueString", "\n".join(text for _, text in said))]
     if len(said) == 1:
         _put(cx, draft, *said[0])

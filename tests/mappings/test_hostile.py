@@ -37,7 +37,7 @@ SEGMENTS = ["PID", "PV1", "OBR", "OBX", "NTE", "SPM", "ORC", "NK1", "AL1", "DG1"
 fields = st.lists(st.one_of(st.sampled_from(ODD), st.text(max_size=12)), max_size=40).map("|".join)
 
 
-def outcome(text: str) -> None:
+def check_mapped_or_refused(text: str) -> None:
     """Map a text; a refusal has reasons, a mapping valid resources."""
     reasons = None
     try:
@@ -70,7 +70,7 @@ def mutated(text: str, chance: random.Random) -> str:
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(OWN), st.randoms(use_true_random=False))
 def test_a_broken_message_is_mapped_or_refused(data: bytes, chance: random.Random) -> None:
-    outcome(mutated(decode(data).text, chance))
+    check_mapped_or_refused(mutated(decode(data).text, chance))
 
 
 @settings(max_examples=150, deadline=None)
@@ -80,19 +80,19 @@ def test_a_broken_message_is_mapped_or_refused(data: bytes, chance: random.Rando
 )
 def test_any_fields_in_any_segments_are_mapped_or_refused(kind: str, segments: list[tuple[str, str]]) -> None:
     lines = [f"MSH|^~\\&|A|B|||20260101||{kind}|1|P|2.5", "PID|1||1", *(f"{name}|{rest}" for name, rest in segments)]
-    outcome("\r".join(lines))
+    check_mapped_or_refused("\r".join(lines))
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_mapped_or_refused(text: str) -> None:
-    outcome(text)
+    check_mapped_or_refused(text)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_mapped_or_refused(data: bytes) -> None:
-    outcome(decode(data).text)
-    outcome(decode(OWN[0][:200] + data).text)
+    check_mapped_or_refused(decode(data).text)
+    check_mapped_or_refused(decode(OWN[0][:200] + data).text)
 
 
 @pytest.mark.parametrize(
@@ -119,5 +119,5 @@ def test_a_profile_with_an_unknown_zone_is_refused() -> None:
 @needs_corpus
 def test_broken_real_messages_are_mapped_or_refused() -> None:
     for number, file in enumerate(corpus_files()):
-        outcome(mutated(decode(file.read_bytes()).text, random.Random(number)))
+        check_mapped_or_refused(mutated(decode(file.read_bytes()).text, random.Random(number)))
     assert len(corpus_files()) > 600

@@ -72,6 +72,11 @@ def test_several_codes_are_components_of_the_same_code() -> None:
     assert {item["code"]["coding"][0]["code"] for item in components} == {"c"}
 
 
+def test_several_numbers_sent_as_text_with_a_unit_are_components() -> None:
+    components = result("1~2", "ST", "mm")["component"]
+    assert [item["valueQuantity"]["value"] for item in components] == [1, 2]
+
+
 def test_what_is_not_what_it_claims_is_kept_and_said() -> None:
     assert said(oru(OBR, obx("c", "n/a"))) == ["OBX-5: 'n/a' is declared a number and is none; kept as text"]
     assert said(oru(OBR, obx("c", "x", kind="QQ"))) == ["OBX-2: value type 'QQ' is not known; kept as text"]
