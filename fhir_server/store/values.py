@@ -15,6 +15,8 @@ from uuid import UUID
 import msgspec
 import psycopg
 
+from fhir_server import errors
+
 # Object ids of the types: https://github.com/postgres/postgres/blob/master/src/include/catalog/pg_type.dat
 UNKNOWN, BOOL, BYTEA, INT8, FLOAT8, DATE, TIMESTAMPTZ, NUMERIC, UUID_, JSONB = (
     0, 16, 17, 20, 701, 1082, 1184, 1700, 2950, 3802,
@@ -24,8 +26,12 @@ BOOL_ARRAY, BYTEA_ARRAY, INT8_ARRAY, TEXT_ARRAY, FLOAT8_ARRAY, DATE_ARRAY, TIMES
 )  # fmt: skip
 TEXT, BINARY = 0, 1
 
-# The bytes of a value, or None for null.
+# The bytes of a value.
 Dumper = Callable[[Any], bytes]
+
+
+class NulText(errors.Invalid, psycopg.DataError):
+    """A text that PostgreSQL cannot hold: the client's fault, and a fault of data where the store tells them apart."""
 
 
 def _text(value: Any) -> bytes:
@@ -35,7 +41,7 @@ def _text(value: Any) -> bytes:
 def _string(value: str) -> bytes:
     # libpq would end the value there, and so find another row than was asked for.
     if "\0" in value:
-        raise psycopg.DataError("a text with a NUL character cannot be stored or found")
+        raise NulText("a text with a NUL character cannot be stored or found")
     return value.encode()
 
 
@@ -100,7 +106,7 @@ _EMPTY = (UNKNOWN, TEXT, _ints)
 def dumped(params: Sequence[Any]) -> tuple[tuple[int, ...], list[bytes | None], list[int]]:
     """Return object ids, values and formats.
 
-    Raises TypeError for a value of a type that has no form here, psycopg.DataError for a text with a NUL.
+    Raises TypeError for a value of a type that has no form here, NulText for a text with a NUL.
     """
     oids: list[int] = []
     values: list[bytes | None] = []

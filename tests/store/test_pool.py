@@ -171,8 +171,9 @@ async def test_a_statement_that_cannot_be_sent_does_not_break_what_follows(singl
 async def test_a_text_with_a_nul_is_refused_and_never_cut_short(single: Database) -> None:
     pid = await backend(single)
     for value in ("a\0b", ["a\0b"]):
-        with pytest.raises(psycopg.DataError, match="NUL"):
+        with pytest.raises(errors.Invalid, match="NUL") as told:
             await single.fetch(None, "select 'a' = %s", (value,))
+        assert isinstance(told.value, psycopg.DataError)
     assert await backend(single) == pid
 
 
