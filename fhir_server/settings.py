@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     mllp_max_connections: int = _row(256, "Most MLLP connections open at one time.", unit="connections", ge=1)
     mllp_idle_timeout: float = _row(900.0, "An MLLP connection silent for so long is closed.", unit="s", gt=0)
     ack_timeout: float = _row(
-        30.0, "Reserved, not read yet: how long a channel waits for an acknowledgement.", unit="s", gt=0
+        20.0, "How long storing a message may take; its sender then gets AR and may send it again.", unit="s", gt=0
     )
 
     worker_concurrency: int = _row(4, "Messages that one worker processes at one time.", unit="messages", ge=1, le=256)

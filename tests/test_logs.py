@@ -78,9 +78,9 @@ def test_a_library_that_logs_an_exception_is_held_to_the_same(stream: io.StringI
     try:
         raise KeyError("Ada Lovelace")
     except KeyError:
-        logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
+        logging.getLogger("a.library").exception("a request failed")
     [line] = lines(stream)
-    assert (line["event"], line["error"]) == ("Exception in ASGI application", "KeyError")
+    assert (line["event"], line["error"]) == ("a request failed", "KeyError")
     assert "Lovelace" not in stream.getvalue()
 
 

@@ -81,7 +81,7 @@ def _requires(name: str) -> list[Requirement]:
 def test_every_library_that_is_imported_is_a_declared_dependency(name: str, folders: tuple[str, ...]) -> None:
     declared = {canonicalize_name(Requirement(line).name) for line in DIRECT[name]}
     known = packages_distributions()
-    ours = {*PACKAGES, "tests", *sys.stdlib_module_names}
+    ours = {*PACKAGES, "tests", "tools", *sys.stdlib_module_names}
     undeclared = {
         f"{short(file)}: {top}"
         for file, tree in modules(*folders)
