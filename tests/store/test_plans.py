@@ -11,8 +11,18 @@ import pytest
 
 from fhir_server.store import history, inbox, loader, messages, narrow, resources, rows, tickets
 from fhir_server.store.embedded import EmbeddedPostgres
-from fhir_server.store.values import INT8, INT8_ARRAY, TEXT_ARRAY, UNKNOWN, dumped, numbered
+from fhir_server.store.values import (
+    BYTEA_ARRAY,
+    INT8,
+    INT8_ARRAY,
+    TEXT_ARRAY,
+    TIMESTAMPTZ_ARRAY,
+    UNKNOWN,
+    dumped,
+    numbered,
+)
 from tests.postgres import create_database, drop_database
+from tests.store.letters import REASON, letter
 
 TENANT, OTHER, ROWS = 1, 2, 20_000
 # Two tenants alike; of the keys of a row one is its own, one that of 200 rows, one of half of all, the rest noise.
@@ -79,12 +89,22 @@ def plan_of(server: psycopg.Connection, sql: str, params: tuple[object, ...], mo
 def literal(value: object) -> bytes:
     if value is None:
         return b"null"
+    if isinstance(value, bytes):
+        return b"'\\x" + value.hex().encode() + b"'::bytea"
     if isinstance(value, list):
-        return b"array[" + b", ".join(literal(v) for v in value) + b"]"
+        kind = KINDS[dumped([value])[0][0]].encode()
+        return b"array[" + b", ".join(literal(v) for v in value) + b"]::" + kind
     return str(value).encode() if isinstance(value, int) else b"'" + str(value).encode() + b"'"
 
 
-KINDS = {UNKNOWN: "unknown", INT8: "bigint", INT8_ARRAY: "bigint[]", TEXT_ARRAY: "text[]"}
+KINDS = {
+    UNKNOWN: "unknown",
+    INT8: "bigint",
+    INT8_ARRAY: "bigint[]",
+    TEXT_ARRAY: "text[]",
+    BYTEA_ARRAY: "bytea[]",
+    TIMESTAMPTZ_ARRAY: "timestamptz[]",
+}
 RARE, MIDDLING = TENANT * 10_000_000 + 77, TENANT * 10_000_000 + 500_007
 RID = TENANT * 1_000_000 + 77
 MOMENT = "2026-01-03 00:00+00"
@@ -194,6 +214,13 @@ def test_a_message_is_found_by_the_key_of_its_day(
     filled = "select 'seq scan of ' || relname from pg_class where relname like 'inbox%' and reltuples > 0"
     assert [scan for scan in found if scan.endswith("_pkey")]
     assert not found & {scan for (scan,) in server.execute(filled).fetchall()}
+
+
+@pytest.mark.parametrize("mode", ["generic", "custom"])
+def test_accepting_a_message_looks_up_its_keys_alone(server: psycopg.Connection, mode: str) -> None:
+    given = [letter("1", reason=REASON, order_text="1", message_type="ADT", trigger="A01", peer="here")]
+    params = (*inbox._columns(given), [b"h" * 32], [b"k" * 16], *(TENANT,) * 5)
+    assert plan_of(server, inbox._ACCEPT, params, mode) == {"message_seen_pkey", "job_ticket_pkey"}
 
 
 def test_without_the_marks_the_index_of_tokens_is_lost(server: psycopg.Connection, postgres: EmbeddedPostgres) -> None:
