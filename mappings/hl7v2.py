@@ -34,6 +34,9 @@ __all__ = [
     "unescape",
 ]
 
+# both are read once from left to right, whatever a hostile sender writes
+_HEAD = re.compile(r"(?:MSH|FHS|BHS)[^\w\s]")
+_GAP = re.compile(r"[\r\n][ \t\r\n]*+")
 _HEADERS = frozenset({"MSH", "FHS", "BHS"})
 _PATH = re.compile(
     r"(?P<segment>[A-Z][A-Z0-9]{2})(?:\[(?P<nth>\d+)\])?-(?P<field>\d+)(?:\[(?P<repetition>\d+)\])?"
@@ -182,12 +185,16 @@ def parse(text: str) -> Message:
     start = _start(text)
     if start is None:
         return Message([], DEFAULT, text)
-    delimiters = _delimiters(text[start:])
-    ends = re.compile(rf"([\r\n]+[ \t\r\n]*(?=[A-Z][A-Z0-9]{{2}}(?:{re.escape(delimiters.field)}|[\r\n]|\Z)|\Z))")
-    pieces = ends.split(text[start:])
-    segments = [
-        Segment(piece, end, delimiters) for piece, end in zip(pieces[::2], [*pieces[1::2], ""], strict=False) if piece
-    ]
+    delimiters = _delimiters(text[start : start + 32])
+    begins = re.compile(rf"[A-Z][A-Z0-9]{{2}}(?:{re.escape(delimiters.field)}|[\r\n]|\Z)").match
+    segments = []
+    at = start
+    for gap in _GAP.finditer(text, start):
+        if gap.end() == len(text) or begins(text, gap.end()):
+            segments.append(Segment(text[at : gap.start()], gap.group(), delimiters))
+            at = gap.end()
+    if at < len(text):
+        segments.append(Segment(text[at:], "", delimiters))
     return Message(segments, delimiters, text[:start])
 
 
@@ -223,8 +230,13 @@ def order_key(message: Message) -> str:
 
 def _start(text: str) -> int | None:
     """Where the first header segment begins: after a byte order mark, blanks or framing, never inside a line."""
-    found = re.search(r"(?:\A|[\r\n\x0b\ufeff])[ \t\x0b\ufeff]*(?=(?:MSH|FHS|BHS)[^\w\s])", text)
-    return None if found is None else found.end()
+    for found in _HEAD.finditer(text):
+        before = at = found.start()
+        while at and text[at - 1] in " \t\x0b\ufeff":
+            at -= 1
+        if at == 0 or text[at - 1] in "\r\n" or not {"\x0b", "\ufeff"}.isdisjoint(text[at:before]):
+            return before
+    return None
 
 
 def _delimiters(text: str) -> Delimiters:

@@ -101,7 +101,7 @@ def union(old: Any, new: Any) -> Any:
 def by_reference(old: Any, new: Any) -> Any:
     """A rule for references: one to a resource already referred to is the same."""
     known = {item.get("reference") for item in old}
-    fresh = [item for item in new if item not in old and not ("reference" in item and item["reference"] in known)]
+    fresh = [item for item in new if not ("reference" in item and item["reference"] in known) and item not in old]
     return [*old, *fresh]
 
 

@@ -14,7 +14,8 @@ from mappings.value import Value
 
 UCUM = "http://unitsofmeasure.org"
 _MOST_DIGITS = 32
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+_LONGEST_RANGE = 100
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
 _COMPARED = re.compile(rf"(<=|>=|<|>|=<|=>|=)?\s*({_NUMBER})\Z", re.ASCII)
 _BETWEEN = re.compile(rf"[\[(]?\s*({_NUMBER})\s*(?:-|–|_|;|\bto\b)\s*({_NUMBER})\s*[\])]?\s*(.*)\Z", re.ASCII)
 _ONE_SIDED = re.compile(rf"(<=|=<|>=|=>)\s*({_NUMBER})\s*(.*)\Z", re.ASCII)
@@ -23,8 +24,8 @@ _COMPARATORS = {"<": "<", ">": ">", "<=": "<=", "=<": "<=", ">=": ">=", "=>": ">
 
 def number(text: str) -> Decimal | None:
     """Return a decimal with the digits of `text`, or None where it is no plain number (or absurdly long)."""
-    found = _COMPARED.match(text)
-    if not found or found.group(1) or len(text) > _MOST_DIGITS:
+    found = _COMPARED.match(text) if len(text) <= _MOST_DIGITS else None
+    if not found or found.group(1):
         return None
     value = Decimal(found.group(2))
     return abs(value) if value.is_zero() else value
@@ -32,7 +33,7 @@ def number(text: str) -> Decimal | None:
 
 def compared(text: str) -> Json | None:
     """Return a Quantity's value and comparator: `<5` is no NM, but comes."""
-    found = _COMPARED.match(text.strip())
+    found = _COMPARED.match(text.strip()) if len(text) <= 2 * _MOST_DIGITS else None
     value = number(found.group(2)) if found else None
     if found is None or value is None:
         return None
@@ -70,7 +71,8 @@ def reference_range(text: str, units: Json) -> Json:
     FHIR's bounds are inclusive, so `<5` gives no bound: its text alone is true.
     """
     found: Json = {}
-    between, one = _BETWEEN.match(text), _ONE_SIDED.match(text)
+    short = text if len(text) <= _LONGEST_RANGE else ""
+    between, one = _BETWEEN.match(short), _ONE_SIDED.match(short)
     if between and _same_unit(between.group(3), units):
         low, high = number(between.group(1)), number(between.group(2))
         if low is not None and high is not None and low <= high:

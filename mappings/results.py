@@ -15,6 +15,7 @@ from mappings.patients import Mapper
 from mappings.rules_patient import one
 from mappings.rules_result import has_value
 from mappings.table import Draft
+from mappings.value import MAX_STRING
 
 _NOTE = "http://hl7.org/fhir/5.0/StructureDefinition/extension-DiagnosticReport.note"
 _UNKNOWN = {
@@ -41,6 +42,7 @@ class Results:
         self.subject = {"reference": subject.full_url}
         self.visit = {"reference": visit.full_url} if visit else None
         self.kind: Json | None = None
+        self.numbered: dict[tuple[str, str], Entry] = {}
 
     def order(self, order: Order, seen: dict[str, int]) -> None:
         """One ORC/OBR group: request, specimens, results, report, in the order in which they refer to each other."""
@@ -52,6 +54,7 @@ class Results:
         numbers = identity.Numbers(self.cx, order.orc.segment if order.orc else None, obr)
         own = identity.of_report(self.cx, numbers, seen)
         specimens = self.specimens(order, own["value"], seen)
+        self.numbered = {number: specimen for specimen in specimens for number in specimen.match}
         report = self.report_draft(order, numbers, own)
         request = self.request(order, numbers, report, seen)
         results = self.observations(order.results, own["value"], report, specimens, seen)
@@ -122,9 +125,8 @@ class Results:
         for place, kind in ((1, "placer-specimen"), (2, "filler-specimen")):
             number = pair.sub(place)
             wanted = (entity_system(number, self.cx, kind), number.text(1))
-            for specimen in specimens:
-                if wanted[1] and wanted in specimen.match:
-                    return specimen
+            if wanted in self.numbered:
+                return self.numbered[wanted]
         return specimens[0] if len(specimens) == 1 else None
 
     def specimens(self, order: Order, report_key: str, seen: dict[str, int]) -> list[Entry]:
@@ -237,17 +239,21 @@ class Results:
     def notes(self, noted: Noted) -> list[Json]:
         """NTE → annotations; lines without author and time of their own are one text."""
         found: list[Json] = []
+        lines: list[str] = []
         for each in noted.notes:
             draft = Draft("Observation")
             self.mapper.notes.apply(self.cx, each.segment, each.label, draft)
-            for note in draft.resource.get("note", []):
-                if "text" not in note:
-                    continue
-                if found and found[-1].keys() == note.keys() == {"text"}:
-                    found[-1]["text"] += "\n" + note["text"]
-                else:
-                    found.append(note)
-        return found
+            note = draft.resource.get("note", [{}])[0]
+            if note.keys() == {"text"}:
+                lines.append(note["text"])
+            elif "text" in note:
+                found += [*_one_text(lines), note]
+                lines = []
+        return found + _one_text(lines)
+
+
+def _one_text(lines: list[str]) -> list[Json]:
+    return [{"text": "\n".join(lines)[:MAX_STRING]}] if lines else []
 
 
 def _inherit(draft: Draft, report: Draft) -> None:

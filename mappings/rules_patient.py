@@ -9,7 +9,7 @@ from mappings import coded, identifiers, names, people
 from mappings.context import Context
 from mappings.hl7v2 import Segment
 from mappings.mapped import Json
-from mappings.table import Draft
+from mappings.table import MOST_REPETITIONS, Draft
 from mappings.times import a_date
 from mappings.value import Value
 
@@ -25,7 +25,7 @@ _ABSENT = {"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", 
 def values(segment: Segment, number: int) -> list[Value]:
     """Return a field's repetitions, cut into components; none where it is absent or empty."""
     marks = segment.delimiters
-    return [Value(raw, marks, marks.component) for raw in segment.repetitions(number) if raw]
+    return [Value(raw, marks, marks.component) for raw in segment.repetitions(number)[:MOST_REPETITIONS] if raw]
 
 
 def one(segment: Segment, number: int) -> Value:

@@ -21,6 +21,9 @@ from mappings.hl7v2 import Segment
 from mappings.mapped import Json
 from mappings.value import Value
 
+MOST_REPETITIONS = 500
+"""No sender's field says so much; more would make one message as costly as thousands."""
+
 Call: TypeAlias = Callable[[Context, Segment, "Draft"], None]
 Step: TypeAlias = Callable[[Context, Segment, str, "Draft"], None]
 Condition: TypeAlias = Callable[[Segment], bool]
@@ -279,6 +282,9 @@ def _converting(place: Place, converter: Converter, codes: Codes | None, build: 
         if not many and len(repeats) > 1:
             cx.inform(f"{len(repeats)} repetitions; FHIR has room for the first")
             repeats = repeats[:1]
+        elif len(repeats) > MOST_REPETITIONS:
+            cx.warn("too-costly", f"{len(repeats)} repetitions; the first {MOST_REPETITIONS} are mapped")
+            repeats = repeats[:MOST_REPETITIONS]
         for repeat in repeats:
             value = converter(Value(repeat, marks, marks.component), cx, codes) if repeat else None
             if value is not None:

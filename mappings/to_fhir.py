@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfoNotFoundError
 
-from conformance.issue import error
+from conformance.issue import error, warning
 from mappings.calls import CALLS
 from mappings.context import Context, joined
 from mappings.groups import Groups, Person, group
@@ -21,6 +21,9 @@ from mappings.table import Tables, load
 from mappings.times import Clock
 
 __all__ = ["AS_OF", "Entry", "Mapped", "SenderProfile", "Unmapped", "decode", "encode", "order_key", "to_fhir"]
+
+MOST_ISSUES = 500
+"""Who reads five hundred problems of one message does not need the rest."""
 
 # read at import: a bad table stops the start, not a message
 _TABLES: Tables = load(CALLS)
@@ -108,4 +111,9 @@ def _finished(cx: Context) -> Mapped:
         if entry.newer:
             stamp = {"url": AS_OF, "valueDateTime": entry.newer}
             entry.resource.setdefault("meta", {}).setdefault("extension", []).append(stamp)
-    return Mapped(list(cx.entries.values()), cx.issues)
+    issues = cx.issues[:MOST_ISSUES]
+    if len(cx.issues) > MOST_ISSUES:
+        issues.append(
+            warning("too-costly", f"{len(cx.issues) - MOST_ISSUES} more problems of this message are not listed")
+        )
+    return Mapped(list(cx.entries.values()), issues)
