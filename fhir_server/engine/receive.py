@@ -15,6 +15,7 @@ from conformance.issue import Issue, error
 from fhir_server.clock import Clock
 from fhir_server.engine.channel import Channel, Route
 from fhir_server.engine.commit import GroupCommit
+from fhir_server.engine.reasons import plain, storable
 from fhir_server.search.hashing import Hasher
 from fhir_server.store import inbox
 from fhir_server.store.database import Database
@@ -118,7 +119,7 @@ class Receiver:
             trigger=_kept(head.trigger),
             ack=answer,
             peer=str(peer),
-            reason=[_issue(problem) for problem in refusals],
+            reason=storable([_issue(problem) for problem in refusals]),
         )
 
 
@@ -141,8 +142,8 @@ def _order(data: bytes, head: Header) -> str:
 
 
 def _kept(text: str) -> str | None:
-    """Return a header field as PostgreSQL can hold it; the bytes themselves stand in `raw`."""
-    return text.replace("\0", "")[:_LONGEST].encode("utf-8", "replace").decode() or None
+    """Return a header field as an index can hold it; the bytes themselves stand in `raw`."""
+    return plain(text, _LONGEST) or None
 
 
 def _issue(problem: AckError) -> Issue:

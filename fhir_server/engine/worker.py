@@ -19,6 +19,7 @@ from fhir_server.clock import Clock
 from fhir_server.context import Context, Grant, Tenant
 from fhir_server.engine import steps
 from fhir_server.engine.channel import Channel
+from fhir_server.engine.reasons import storable
 from fhir_server.engine.steps import STEPS, Step, Stop, Work
 from fhir_server.errors import Busy, Conflict, FhirError
 from fhir_server.interactions.service import Service
@@ -147,10 +148,10 @@ class Worker:
             if isinstance(result, Stop):
                 self._bury(tx, claimed, result.issues)
             else:
-                inbox.finish(tx, claimed, self._clock(), _written(result), result.issues)
-            await tx.fetch("select 1")  # what was queued fails here, if it fails, where the try is still counted
+                inbox.finish(tx, claimed, self._clock(), _written(result), storable(result.issues))
+            await _sent(tx)  # what was queued fails here, if it fails, where the try is still counted
         except Exception as failure:
-            self._failed(tx, claimed, failure)
+            await self._settle(tx, claimed, failure)
 
     async def _prepared(self, tx: Tx, claimed: Claimed) -> Work:
         channel = await self._channel_of(claimed.tenant_id, claimed.channel)
@@ -158,23 +159,45 @@ class Worker:
         context = Context(grant, self._base(channel.tenant), self._clock(), f"message-{claimed.id}")
         return Work(raw=claimed.raw, channel=channel, context=context, service=self._service, tx=tx)
 
+    async def _settle(self, tx: Tx, claimed: Claimed, failure: Exception) -> None:
+        """Record the failure. One that cannot be recorded as it is would come back for ever, ahead of all others."""
+        try:
+            self._failed(tx, claimed, failure)
+            await _sent(tx)
+        except Busy:
+            raise
+        except Exception:
+            log.exception("failure of a message could not be recorded", message_id=claimed.id)
+            self._bury(tx, claimed, [error("exception", f"{type(failure).__name__}, of which no more can be kept")])
+
     def _failed(self, tx: Tx, claimed: Claimed, failure: Exception) -> None:
         """Try again what may succeed another time; give up what will not, and what has been tried enough."""
         attempt = claimed.attempts + 1
-        log.warning("message failed", message_id=claimed.id, attempt=attempt, exc_info=failure)
+        unforeseen = None if isinstance(failure, FhirError) else failure
+        log.warning(
+            "message failed",
+            message_id=claimed.id,
+            attempt=attempt,
+            error=type(failure).__name__,
+            exc_info=unforeseen,
+        )
         if not _may_pass(failure) or attempt >= self._retry.attempts:
             self._bury(tx, claimed, _reason(failure))
             return
         delay = self._retry.delay(attempt, self._random)
-        inbox.retry(tx, claimed, self._clock() + timedelta(seconds=delay), _reason(failure))
+        inbox.retry(tx, claimed, self._clock() + timedelta(seconds=delay), storable(_reason(failure)))
         self._call_in(delay)
 
     def _bury(self, tx: Tx, claimed: Claimed, issues: Sequence[Issue]) -> None:
-        inbox.bury(tx, claimed, self._clock(), issues)
+        inbox.bury(tx, claimed, self._clock(), storable(issues))
         log.info("message buried", message_id=claimed.id, attempts=claimed.attempts + 1)
 
     def _call_in(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._call)
+
+
+async def _sent(tx: Tx) -> None:
+    await tx.fetch("select 1")
 
 
 def _may_pass(failure: Exception) -> bool:

@@ -128,6 +128,7 @@ async def test_a_lost_wake_up_delays_a_message_by_one_look_at_the_database(
         for n in range(1, 3):
             await receiver(fresh_database, tenant).message(adt(f"A{n}"), PEER)
             await until_done(fresh_database, tenant, n)
+    assert [m.attempts for m in await kept(fresh_database, tenant)] == [1, 1]
 
 
 def test_a_broker_that_refuses_or_is_mute_costs_the_request_nothing() -> None:

@@ -74,6 +74,13 @@ async def test_what_has_no_usable_msh_gets_ar_with_an_empty_msa_2_and_is_kept(da
     assert await raw(database, tenant, one.id) == data
 
 
+async def test_a_refusal_that_quotes_a_nul_is_kept_too(database: Database) -> None:
+    tenant = await tenant_of(database)
+    data = b"MSH|^~\\&|A|B|C|D|1|||X\x001|P|2.5\x00\r"
+    assert code(await receiver(database, tenant).message(data, PEER)) == "AR"
+    assert [m.state for m in await kept(database, tenant)] == ["rejected"]
+
+
 async def test_a_type_that_the_channel_does_not_take_gets_ar_200_and_is_kept(database: Database) -> None:
     tenant = await tenant_of(database)
     door = receiver(database, Channel("lab", tenant, types=frozenset({"ORU"})))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -21,8 +21,9 @@ from fhir_server.engine.worker import Retry, Worker
 from fhir_server.errors import Busy, Invalid
 from fhir_server.interactions.service import Service
 from fhir_server.settings import Settings
-from fhir_server.store import audit, messages, tickets
+from fhir_server.store import audit, inbox, messages, tickets
 from fhir_server.store.audit import Audited
+from fhir_server.store.database import Tx
 from fhir_server.store.embedded import EmbeddedPostgres
 from mappings.header import header
 from tests.engine.world import NOW, PEER, adt, kept, receiver, shut, tenant_of
@@ -198,6 +199,39 @@ async def test_a_statement_that_fails_is_taken_back_and_counted(world: World) ->
     assert await world.effects() == []
 
 
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "x" * 100_000])
+@pytest.mark.parametrize("kind", [Invalid, RuntimeError])
+async def test_a_reason_that_quotes_strange_bytes_can_be_kept(world: World, text: str, kind: type[Exception]) -> None:
+    await world.send(adt("A1"), adt("B1", "200"))
+    await world.worker(failing(lambda: kind(text), only="A"), effect, retry=Retry(attempts=1)).drain()
+    assert [s for _, s, _ in await world.states()] == ["buried", "done"]
+    (one, _) = await kept(world.db, world.tenant)
+    assert one.reason[0]["diagnostics"]
+
+
+async def test_a_failure_that_cannot_be_recorded_buries_the_message_and_blocks_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury = inbox.bury
+
+    def bad(tx: Tx, message: inbox.Claimed, now: datetime, reason: Any, ack: bytes | None = None) -> None:
+        bury(tx, message, now, reason, ack)
+        if reason[0].diagnostics == "no":
+            tx.defer("select 1/0")
+
+    monkeypatch.setattr(inbox, "bury", bad)
+    await world.send(adt("A1"), adt("B1", "200"))
+    await world.worker(failing(lambda: Invalid("no"), only="A"), effect).drain()
+    assert await world.states() == [("A1", "buried", 1), ("B1", "done", 1)]
+
+
+async def test_no_event_quotes_what_a_message_said(world: World, events: list[dict[str, Any]]) -> None:
+    await world.send(adt("A1"))
+    await world.worker(failing(lambda: Invalid("Meier is no name")), effect).drain()
+    assert [e["event"] for e in events] == ["message failed", "message buried"]
+    assert "Meier" not in repr(events)
+
+
 async def test_a_message_replayed_is_worked_again(world: World) -> None:
     await world.send(adt("A1"))
     await world.worker(failing(lambda: Invalid("no"))).drain()
@@ -231,12 +265,14 @@ async def test_it_is_woken_by_the_commit_not_by_the_clock(world: World) -> None:
             await world.send(adt(f"A{n}"))
             await done(world, n + 1)
             await asyncio.sleep(0.05)
+    assert await world.effects() == ["A0", "A1", "A2"]
 
 
 async def test_it_finds_what_waited_before_it_started(world: World) -> None:
     await world.send(adt("A1"))
     async with running(world.worker(effect, poll=60)):
         await done(world, 1)
+    assert await world.effects() == ["A1"]
 
 
 async def test_it_looks_from_time_to_time_for_what_it_was_not_told(world: World) -> None:
@@ -245,6 +281,7 @@ async def test_it_looks_from_time_to_time_for_what_it_was_not_told(world: World)
         await asyncio.sleep(0.1)
         world.now += timedelta(seconds=1)
         await done(world, 1)
+    assert await world.states() == [("A1", "done", 2)]
 
 
 async def test_a_long_message_does_not_keep_it_from_hearing_of_others(world: World) -> None:
@@ -264,6 +301,7 @@ async def test_a_long_message_does_not_keep_it_from_hearing_of_others(world: Wor
         await done(world, 2)
         release.set()
         await done(world, 3)
+    assert [state for _, state, _ in await world.states()] == ["done"] * 3
 
 
 async def test_stopped_it_finishes_what_is_under_way_and_takes_nothing_new(world: World) -> None:
