@@ -51,9 +51,9 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 class Draft:
-    """A Save whose id is settled; `fresh` where no row can exist yet; `check` adds members, index entries, locks."""
+    """A Save whose id is settled; `fresh` where no row can exist yet; `check` adds members and index entries."""
 
-    __slots__ = ("action", "body", "entries", "fresh", "id", "if_match", "locks", "members", "path", "self_key", "type")
+    __slots__ = ("action", "body", "entries", "fresh", "id", "if_match", "members", "path", "self_key", "type")
 
     def __init__(self, save: Save, resource_id: str, self_key: int, body: bytes | None, *, fresh: bool = False) -> None:
         self.action, self.type, self.id = save.action, save.type, resource_id
@@ -62,7 +62,6 @@ class Draft:
         self.path, self.if_match = save.path or save.type, save.if_match
         self.members: Members | None = None
         self.entries: Entries | None = None
-        self.locks: Sequence[int] = ()
 
     def check(self, indexer: Indexer, tenant_id: int, base: str) -> list[Issue]:
         """Validate and index the body; return its problems, located by `path`."""
@@ -76,7 +75,6 @@ class Draft:
         if self.action == "update" and (given := text_member(self.members, "id")) != self.id:
             return [error("invalid", f"id is {given!r} in the body but {self.id!r} in the address", f"{self.path}.id")]
         self.entries = indexer.entries(tenant_id, base, self.type, self.id, resource)
-        self.locks = self.entries.locks
         return []
 
     def _located(self, issue: Issue) -> Issue:

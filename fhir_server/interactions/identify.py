@@ -14,6 +14,7 @@ from fhir_server.context import Context
 from fhir_server.errors import Precondition
 from fhir_server.interactions.draft import Draft, Save
 from fhir_server.interactions.link import rewrite
+from fhir_server.interactions.locks import locks_of
 from fhir_server.interactions.service import Service
 from fhir_server.store import resources
 from fhir_server.store.database import Tx
@@ -37,6 +38,7 @@ async def identify(service: Service, ctx: Context, tx: Tx, saves: Sequence[Save]
     Raises Precondition where one identifier is carried by several resources.
     """
     keys = [_keys(service, ctx, save) for save in saves]
+    resources.lock_keys(tx, locks_of(service.hasher, ctx.tenant.id, saves))
     rows = await _carriers(tx, keys)
     met = [_met(save, own, rows) for save, own in zip(saves, keys, strict=True)]
     ids, of = _ids(saves, keys, met)
@@ -56,12 +58,9 @@ def _keys(service: Service, ctx: Context, save: Save) -> list[int]:
 
 
 async def _carriers(tx: Tx, keys: Sequence[Sequence[int]]) -> Sequence[Current]:
-    """Lock the identifiers in one order for all writers, then find and lock the rows that carry them."""
+    """Find and lock the rows that carry any of these identifiers."""
     wanted = sorted({key for own in keys for key in own})
-    if not wanted:
-        return ()
-    resources.lock_keys(tx, wanted)
-    return await resources.find_by_keys(tx, wanted)
+    return await resources.find_by_keys(tx, wanted) if wanted else ()
 
 
 def _met(save: Save, own: Sequence[int], rows: Sequence[Current]) -> Current | None:

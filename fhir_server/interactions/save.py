@@ -66,10 +66,8 @@ def _refuse_twice(drafts: Sequence[Draft]) -> None:
 
 
 async def _current(tx: Tx, drafts: Sequence[Draft]) -> Mapping[int, Current]:
-    """Lock what the drafts touch, in one order for all writers, and return the rows that exist already."""
+    """Return the rows that exist already, locked in one order for all writers."""
     existing = [d.self_key for d in drafts if not d.fresh]
-    locks = {key for d in drafts for key in d.locks} | set(existing)
-    resources.lock_keys(tx, sorted(locks))
     return await resources.current(tx, sorted(existing)) if existing else {}
 
 

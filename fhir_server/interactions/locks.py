@@ -1,0 +1,60 @@
+"""What a writer locks before it looks at anything: the identifiers and the ids that it is about, all at once.
+
+One statement, sorted, for every writer: two that meet never wait for each other, and of two that would make a resource
+with the same identifier one sees what the other made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from fhir_server.interactions.draft import Save
+from fhir_server.search.hashing import Hasher
+
+
+class _Identifier(msgspec.Struct):
+    system: str = ""
+    value: str | None = None
+
+
+class _Several(msgspec.Struct):
+    identifier: list[_Identifier] = []
+
+
+class _Single(msgspec.Struct):
+    identifier: _Identifier
+
+
+_several = msgspec.json.Decoder(_Several)
+_single = msgspec.json.Decoder(_Single)
+
+
+def locks_of(hasher: Hasher, tenant_id: int, saves: Sequence[Save]) -> list[int]:
+    """Return the keys to lock, sorted: of every identifier in the saves, and of every resource they name."""
+    keys: set[int] = set()
+    for save in saves:
+        if save.action != "match" and save.id is not None:
+            keys.add(hasher.self_key(tenant_id, save.type, save.id))
+        pairs = {*save.match, *_identifiers(save.resource)}
+        keys.update(hasher.token(tenant_id, save.type, "identifier", system, value) for system, value in pairs)
+    return sorted(keys)
+
+
+def _identifiers(body: bytes | None) -> Iterator[tuple[str, str]]:
+    """Return (system, value) of a resource's own identifiers; a body that is not one is told so when it is checked."""
+    for item in _read(body) if body else ():
+        if item.value is not None:
+            yield item.system, item.value
+
+
+def _read(body: bytes) -> Sequence[_Identifier]:
+    try:
+        return _several.decode(body).identifier
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return [_single.decode(body).identifier]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
