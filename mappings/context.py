@@ -8,7 +8,7 @@ from uuid import UUID
 
 from conformance.issue import Issue
 from mappings.delimiters import Delimiters
-from mappings.mapped import Entry, Json, SenderProfile
+from mappings.mapped import Entry, Json, SenderProfile, choice_of
 from mappings.systems import Systems
 from mappings.times import Clock
 
@@ -86,8 +86,10 @@ class Context:
             known = Entry(url, resource, match, newer=self.newer, lineage=lineage or {})
             self.entries[url] = known
         else:
+            chosen = {choice_of(name) for name in known.resource} - {None}
             for name, element in resource.items():
-                known.resource.setdefault(name, element)
+                if choice_of(name) not in chosen:
+                    known.resource.setdefault(name, element)
         return known
 
 

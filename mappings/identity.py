@@ -102,7 +102,7 @@ def of_observation(cx: Context, obx: Segment, report: str, specimen: str, seen: 
     """Filler order, OBX-3, OBX-4 and specimen; never OBX-1. One repeated without OBX-4 gets an ordinal."""
     code = one(obx, 3)
     told_apart = joined(code.code(1) or code.text(2), code.text(3), one(obx, 4).whole(), specimen)
-    return ordinal(cx.systems.own("observation"), f"{report}/{told_apart}".rstrip("/"), seen)
+    return ordinal(cx.systems.own("observation"), f"{report}/{told_apart.rstrip('/')}", seen)
 
 
 def ordinal(system: str, value: str, seen: dict[str, int]) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
@@ -14,6 +15,15 @@ Json = dict[str, Any]
 
 AS_OF = "urn:concord:as-of"
 """Extension of `meta`: the time by which an older message is told from what is stored."""
+
+
+_CHOICE = re.compile(r"_?(value|effective|onset|abatement|deceased|multipleBirth|occurrence)[A-Z]\w*\Z")
+
+
+def choice_of(name: str) -> str | None:
+    """Return the stem of an element that is one of several types (`value` of `valueString`), or None."""
+    found = _CHOICE.match(name)
+    return found.group(1) if found else None
 
 
 class SenderProfile(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from conformance.issue import Issue, error
-from mappings.mapped import AS_OF, Entry, Json
+from mappings.mapped import AS_OF, Entry, Json, choice_of
 from mappings.times import moment
 
 Slot: TypeAlias = Callable[[Json], Any]
@@ -21,7 +21,6 @@ Rule: TypeAlias = Callable[[Any, Any], Any]
 
 # a new version even where nothing but its time changed: an older result must find out that it is older
 _DATED = frozenset({"Observation", "DiagnosticReport"})
-_CHOICES = re.compile(r"(value|effective|onset|abatement|deceased|multipleBirth|occurrence)[A-Z]\w*\Z")
 _OPEN = frozenset({"registered", "preliminary", "partial", "unknown"})
 _FILTER = re.compile(r"(\w+)\[(\w+)(?:=(.*))?\]\Z")
 _SPAN = {4: timedelta(days=366), 7: timedelta(days=31), 10: timedelta(days=1)}
@@ -161,9 +160,9 @@ _ADDED_WHEN_STALE = ("identifier", "result", "specimen", "basedOn")
 
 def _set(merged: Json, name: str, value: Any) -> None:
     old = merged.get(name)
-    choice = _CHOICES.match(name)
+    choice = choice_of(name)
     if choice:
-        for other in [key for key in merged if _is_choice(key, choice.group(1)) and key.lstrip("_") != name]:
+        for other in [key for key in merged if choice_of(key) == choice and key.lstrip("_") != name]:
             del merged[other]
     if isinstance(value, str) and old != value:
         merged.pop(f"_{name}", None)
@@ -176,19 +175,14 @@ def _set(merged: Json, name: str, value: Any) -> None:
         merged[name] = value
 
 
-def _is_choice(key: str, stem: str) -> bool:
-    found = _CHOICES.match(key.lstrip("_"))
-    return bool(found) and found is not None and found.group(1) == stem
-
-
 def _settle_value(merged: Json, incoming: Json) -> None:
     """A value and the reason for having none exclude each other; the message's word counts."""
     if "dataAbsentReason" not in merged:
         return
-    if any(_is_choice(key, "value") for key in incoming):
+    if any(choice_of(key) == "value" for key in incoming):
         del merged["dataAbsentReason"]
     elif "dataAbsentReason" in incoming:
-        for key in [key for key in merged if _is_choice(key, "value")]:
+        for key in [key for key in merged if choice_of(key) == "value"]:
             del merged[key]
 
 
@@ -199,7 +193,7 @@ def _kept(existing: Json, incoming: Entry, name: str) -> bool:
 def _remove(merged: Json, path: str) -> None:
     found = _FILTER.match(path)
     if found and found[2] == "x" and found[3] is None:
-        for key in [key for key in merged if _is_choice(key, found[1])]:
+        for key in [key for key in merged if choice_of(key) == found[1]]:
             del merged[key]
     elif found:
         items = [item for item in merged.get(found[1], []) if not _fits(item, found[2], found[3] or "")]

@@ -255,3 +255,9 @@ def test_two_patients_in_one_message_are_two() -> None:
     first, second = entries(found, "Patient")
     assert first.full_url != second.full_url
     assert the(found, "AllergyIntolerance")["patient"]["reference"] == first.full_url
+
+
+def test_the_same_patient_twice_is_one_and_stays_valid() -> None:
+    alive, dead = "PID|1||1||Doe" + "|" * 25 + "N", "PID|2||1||Doe|19800101" + "|" * 22 + "20260101"
+    found = mapped("MSH|^~\\&|A|F|||20260101||ADT^A01|1|P|2.5", alive, dead)
+    assert the(found, "Patient")["deceasedBoolean"] is False

@@ -201,6 +201,12 @@ def test_marks_of_ours_in_a_code_make_no_other_identity() -> None:
     )
 
 
+def test_a_result_without_a_code_never_meets_one_of_another_order() -> None:
+    orphan = "OBX|1|ST|||x||||||F"
+    found = oru("OBR|1||F-1|A", orphan, orphan, "OBR|2||F-1|A", orphan)
+    assert len({entry.full_url for entry in entries(found, "Observation")}) == 3
+
+
 def test_two_orders_under_one_number_are_two_reports() -> None:
     found = oru("OBR|1||F-1|A", obx("c", "1"), "OBR|2||F-1|B", obx("c", "2"), "OBR|3||F-1|B", obx("c", "3"))
     assert [entry.match[0][1] for entry in entries(found, "DiagnosticReport")] == ["F-1//A", "F-1//B", "F-1//B#2"]
