@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from importlib.metadata import version
 from random import Random
 
 import msgspec
+import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
@@ -26,7 +28,7 @@ from fhir_server.engine.channel import Channel, always, catch_all
 from fhir_server.engine.receive import Receiver
 from fhir_server.engine.waker import Waker
 from fhir_server.engine.worker import Retry, Worker
-from fhir_server.errors import NotFound
+from fhir_server.errors import Busy, NotFound
 from fhir_server.http import api, health
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
@@ -41,9 +43,11 @@ from fhir_server.settings import Settings
 from fhir_server.smart.tokens import Verifier
 from fhir_server.store import keys, overview, tenants
 from fhir_server.store.database import Database
+from fhir_server.store.partitions import ensure_days
 from fhir_server.store.resources import Loader, Rids
 
 VERSION = version("concord-fhir")
+log = structlog.get_logger(__name__)
 
 
 class Concord(msgspec.Struct, frozen=True):
@@ -95,6 +99,7 @@ async def _service(settings: Settings, db: Database) -> Service:
         max_entries=settings.max_bundle_entries,
         if_match_required=settings.if_match_required,
         lenient=settings.unknown_parameter == "lenient",
+        max_chain_targets=settings.max_chain_targets,
     )
     return Service(db, Loader(db), Rids(db), registry, hasher, Indexer(registry, hasher), Pager(secret), limits)
 
@@ -111,6 +116,16 @@ def front(concord: Concord) -> Front:
         open_pages={("metadata",): _metadata(concord)},
     )
     return Front(door, _pages(concord, door))
+
+
+async def keep_days(concord: Concord, every: float = 3600.0) -> None:
+    """Make the partitions of the coming days, now and again and again, until cancelled."""
+    while True:
+        try:
+            await ensure_days(concord.db, concord.clock().date())
+        except Busy:
+            log.warning("days not made; the next look makes them", database="busy")
+        await asyncio.sleep(every)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ import uvloop
 
 from adapters.mllp import Limits, Listener
 from fhir_server import life
-from fhir_server.app import Concord, front, opened, receiver
+from fhir_server.app import Concord, front, keep_days, opened, receiver
 from fhir_server.app import worker as worker_of
 from fhir_server.commands.runtime import fail, server_dsn, settings_of, with_address
 from fhir_server.engine import celery_app
@@ -86,7 +86,9 @@ def _celery(settings: Settings, broker_url: str, pipe: int | None) -> None:
     @contextlib.asynccontextmanager
     async def open_worker() -> AsyncIterator[Worker]:
         async with opened(with_address(settings), dsn) as concord:
+            days = asyncio.create_task(keep_days(concord))
             yield worker_of(concord)
+            days.cancel()
 
     with server_dsn(settings) as dsn:
         sys.exit(celery_app.serve(broker_url, open_worker, 1))
@@ -133,10 +135,12 @@ async def _mllp(concord: Concord, stopped: Stopped, fd: int | None) -> None:
 async def _worker(concord: Concord, stopped: Stopped) -> None:
     work = worker_of(concord)
     task = asyncio.create_task(work.run())
+    days = asyncio.create_task(keep_days(concord))
     stop = asyncio.ensure_future(stopped())
     await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
     work.stop()
     await task
+    days.cancel()
 
 
 def _listening(fd: int | None, host: str, port: int) -> socket.socket:

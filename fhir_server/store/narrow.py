@@ -24,7 +24,8 @@ def _narrow(kind: str, table: str, columns: dict[str, str]) -> Narrow:
     names = ", ".join(columns)
     rows = "unnest(%s::bigint[], {}) as n (rid, {})".format(", ".join(f"%s::{t}[]" for t in columns.values()), names)
     insert = f"insert into {table} (tenant_id, rid, {names})"
-    same = " and ".join(f"t.{name} = x.{name}" for name in ("rid", *columns))
+    # Said so that only the index on rid can serve: many resources share a value, and one by value would visit them all.
+    same = " and ".join(["t.rid = x.rid", *(f"t.{name} is not distinct from x.{name}" for name in columns)])
     # Only what differs is taken away and added: most updates leave most entries as they are.
     change = (
         f"with new as materialized (select * from {rows}), old as materialized"  # noqa: S608

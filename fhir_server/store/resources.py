@@ -118,11 +118,17 @@ where r.tenant_id = %s and r.rid = n.rid
 """
 
 
+# What is written has one good plan whatever the values; left to itself, PostgreSQL expects less rows from these very
+# arrays than from any, and plans each statement anew: 0.7 ms of the 1.2 ms that an update cost.
+_ONE_PLAN = "set local plan_cache_mode = force_generic_plan"
+
+
 def write(tx: Tx, writes: Sequence[Write]) -> None:
-    """Queue the rows, their index entries and the versions they replace; at most nine statements for any number.
+    """Queue the rows, their index entries and the versions they replace; at most ten statements for any number.
 
     The end of the block raises database.Collision where another writer was quicker.
     """
+    tx.defer(_ONE_PLAN)
     created = [_Row(w, w.entries) for w in writes if w.previous is None]
     changed = [_Row(w, w.entries) for w in writes if w.previous is not None]
     if created:
