@@ -124,7 +124,6 @@ async def http_rows(server: Server, token: str, patients: int, scale: float, onl
 async def mllp_rows(server: Server, token: str, scale: float, only: str) -> list[Row]:
     """Measure accepting messages, and accepting and mapping them to the last one."""
     template = (HERE / "oru_2k5.hl7").read_bytes().replace(b"\r\n", b"\r").replace(b"\n", b"\r")
-    control_id = template.split(b"|")[9]
     http = Http(server.ready["http_port"], token)
     sent = 0
     rows = []
@@ -141,9 +140,7 @@ async def mllp_rows(server: Server, token: str, scale: float, only: str) -> list
         async def send() -> None:
             nonlocal sent
             sent += 1
-            number = b"B%010d" % sent
-            message = template.replace(control_id, number).replace(b"MRN0001", b"MRN" + number)
-            acknowledgement = await client.send(message)
+            acknowledgement = await client.send(renumbered(template, sent))
             assert b"|AA|" in acknowledgement, acknowledgement
 
         return send
@@ -158,6 +155,18 @@ async def mllp_rows(server: Server, token: str, scale: float, only: str) -> list
                 for client in clients:
                     client.close()
     return rows
+
+
+# Control id, patient number, placer and filler order number of oru_2k5.hl7.
+_NUMBERS = (b"NL-2026-0004711", b"4470021", b"DC-55102", b"NL-881204")
+
+
+def renumbered(template: bytes, number: int) -> bytes:
+    """Return the message as one of another patient and order, of the same laboratory and physician."""
+    for name in _NUMBERS:
+        assert name in template
+        template = template.replace(name, b"B%010d" % number)
+    return template
 
 
 def shown(rows: list[Row]) -> Table:
