@@ -22,7 +22,7 @@ DIRECT = {
     "runtime": PROJECT["dependencies"],
     "test": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"],
 }
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = ("3.11.0", "3.12.0", "3.13.0")
 
 
 def lines(name: str) -> list[str]:
@@ -60,7 +60,8 @@ def test_the_tests_run_on_the_very_versions_that_are_shipped() -> None:
 @pytest.mark.parametrize("python", PYTHONS)
 def test_no_python_asks_for_a_distribution_that_is_not_pinned(python: str) -> None:
     pinned = pins("test")
-    world = {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": "linux", "extra": ""}
+    minor = python.rpartition(".")[0]
+    world = {"python_version": minor, "python_full_version": python, "sys_platform": "linux", "extra": ""}
     asked = {
         canonicalize_name(r.name)
         for name in pinned
