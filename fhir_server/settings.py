@@ -114,6 +114,9 @@ class Settings(BaseSettings):
         "strict",
         "What a search does with an unknown parameter, unless `Prefer: handling` says: refuse it or ignore it.",
     )
+    max_chain_targets: int = _row(
+        5000, "Most resources that one link of a chained search may lead to; more get 400.", unit="resources", ge=1
+    )
     token_lifetime: int = _row(3600, "Lifetime of an access token for which no other is asked.", unit="s", ge=1)
 
     mllp_max_message_bytes: int = _row(16 << 20, "Largest HL7 message taken by MLLP.", unit="bytes", ge=1024)

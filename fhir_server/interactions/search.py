@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
+import msgspec
+
 from conformance.issue import outcome, warning
 from fhir_server.context import Context
 from fhir_server.errors import UnsupportedMedia
 from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.message import Request, Response, preference
+from fhir_server.interactions.resolve import resolved
 from fhir_server.interactions.service import Service
 from fhir_server.search import plan
 from fhir_server.search.request import SearchRequest, parse
@@ -39,6 +42,7 @@ async def _searched(
 ) -> Response:
     restrict = visible(ctx.grant, service.hasher, resource_type, "s")
     asked = _asked(service, ctx, request, resource_type, query)
+    asked = msgspec.structs.replace(asked, tree=await resolved(service, ctx, asked.tree))
     total = await _total(service, ctx, asked, restrict) if asked.total != "none" else None
     rows = await _rows(service, ctx, asked, restrict) if asked.count else []
     page = rows[: asked.count]

@@ -28,6 +28,8 @@ from fhir_server.search.tree import (
     OfPatient,
     Or,
     Prefix,
+    Referred,
+    SelfKeyIn,
     StringStarts,
     Tree,
     Updated,
@@ -66,6 +68,21 @@ def count(request: SearchRequest, tenant_id: int, restrict: Tree) -> Statement:
     tree = all_of((request.tree, restrict, _found_by(restrict)))
     where, params = _asked(tree, tenant_id, request.type)
     return Statement(f"select count(*) from resource where {where}", params, _pinned(tree))  # noqa: S608
+
+
+def rows_of(resource_type: str, tree: Tree, tenant_id: int, restrict: Tree) -> Sql:
+    """Return the condition on live rows of a type that a tree finds and the grant may see, and their order.
+
+    A limit without an order would have the planner walk the table, and other tenants' rows, for a dense key.
+    """
+    tree = all_of((tree, restrict, _found_by(restrict)))
+    where, params = _asked(tree, tenant_id, resource_type)
+    return f"{where} order by {_order(tree, True)}", params
+
+
+def seen_by(restrict: Tree) -> Tree:
+    """Return what the grant may see, with the key by which the index finds it."""
+    return all_of((restrict, _found_by(restrict)))
 
 
 def condition(tree: Tree, tenant_id: int) -> Sql:
@@ -129,6 +146,8 @@ def _where(tree: Tree | OneDate, tenant_id: int) -> Sql:
             return f"not {sql}", params
         case StringStarts() | DateMatch() | NumberMatch() | OneDate():
             return _exists((tree,), tenant_id)
+        case Referred():
+            return _referred(tree, tenant_id)
     return COLUMN[type(tree)](tree)
 
 
@@ -180,6 +199,14 @@ def _rids(leaf: Tree, tenant_id: int) -> Sql:
     return f"select rid from {table} where tenant_id = %s and {sql}", (tenant_id, *params)  # noqa: S608
 
 
+def _referred(leaf: Referred, tenant_id: int) -> Sql:
+    """Return that a row of another type refers to this one: a question for each row, where most have such a row."""
+    where, params = _asked(leaf.tree, tenant_id, leaf.type)
+    link = "(select array[resource.self_key # %s::bigint] as keys) link"
+    rows = f"(select from resource where {where} and resource.keys @> link.keys) referrer"
+    return f"exists (select from {link}, lateral {rows})", (leaf.salt, *params)
+
+
 # ---- leaves that columns of the row answer ----------------------------------------------------------------------
 
 
@@ -207,5 +234,6 @@ COLUMN: dict[type, Callable[[Any], Sql]] = {
     AnyKey: lambda leaf: ("resource.keys && %s::bigint[]", (list(leaf.keys),)),
     IdIn: lambda leaf: ("resource.id = any(%s::text[])", (list(leaf.ids),)),
     OfPatient: lambda leaf: ("resource.patient = %s", (leaf.self_key,)),
+    SelfKeyIn: lambda leaf: ("resource.self_key = any(%s::bigint[])", (list(leaf.keys),)),
     Updated: _updated,
 }

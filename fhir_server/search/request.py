@@ -15,6 +15,7 @@ import msgspec
 from conformance.issue import Issue, error
 from conformance.search_params import Registry, SearchParam
 from fhir_server.errors import Invalid
+from fhir_server.search.chain import MAX_LINKS, Unknown, link, linked
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.match import LEAVES, Asked, leaf, modifiers
 from fhir_server.search.reference import Place
@@ -96,6 +97,10 @@ def parse(
     return reader.request(limits)
 
 
+class _Unsupported(ValueError):
+    """Known to FHIR, and not done here."""
+
+
 class _Reader:
     """Gathers what the parameters say, and every problem with them."""
 
@@ -104,9 +109,9 @@ class _Reader:
     ) -> None:
         self.issues: list[Issue] = []
         self._type = resource_type
-        self._params = registry.for_type(resource_type)
+        self._registry = registry
         self._place, self._now, self._lenient = place, now, lenient
-        self._left = max_values
+        self._left, self._links = max_values, MAX_LINKS
         self._trees: list[Tree] = []
         self._applied: list[tuple[str, str]] = []
         self._ignored: list[str] = []
@@ -121,7 +126,8 @@ class _Reader:
             else:
                 self._filter(name, value)
         except ValueError as wrong:
-            self._refuse("invalid", name, f"{name[:100]}={value[:100]}: {wrong}")
+            issue_code = "not-supported" if isinstance(wrong, _Unsupported) else "invalid"
+            self._refuse(issue_code, name, f"{name[:100]}={value[:100]}: {wrong}")
 
     def request(self, limits: Limits) -> SearchRequest:
         """Return the request."""
@@ -151,20 +157,31 @@ class _Reader:
         self._controls[name] = value
 
     def _filter(self, name: str, value: str) -> None:
-        code, _, modifier = name.partition(":")
-        if "." in name or code == "_has":
-            self._refuse(
-                "not-supported", name, f"{name[:100]}: chained and reverse chained parameters are not supported"
-            )
-            return
-        param = self._params.get(code)
-        if param is None or param.kind not in LEAVES:
-            self._unknown(name, code, param)
-        elif modifier and modifier not in modifiers(param):
-            self._refuse("not-supported", name, f"{name[:100]}: the modifier :{modifier[:100]} is not supported")
-        else:
-            self._trees.append(self._alternatives(param, modifier, value))
+        try:
+            self._trees.append(self._tree(self._type, name, value))
             self._applied.append((name, value))
+        except Unknown as unknown:
+            if self._lenient:
+                self._ignored.append(name)
+            else:
+                self._refuse("not-supported", name, str(unknown))
+
+    def _tree(self, resource_type: str, name: str, value: str) -> Tree:
+        """Return what a parameter asks of a type. Raises Unknown, or ValueError for what cannot be used."""
+        if linked(name):
+            self._links -= 1
+            if self._links < 0:
+                raise ValueError("too many links in one search: name the types of its chains")
+            return link(self._place, self._registry, resource_type, name, lambda t, rest: self._tree(t, rest, value))
+        code, _, modifier = name.partition(":")
+        param = self._registry.for_type(resource_type).get(code)
+        if param is None:
+            raise Unknown(f"{resource_type} has no search parameter {code[:100]!r}")
+        if param.kind not in LEAVES:
+            raise Unknown(f"search parameters of type {param.kind}, such as {code}, are not supported")
+        if modifier and modifier not in modifiers(param):
+            raise _Unsupported(f"the modifier :{modifier[:100]} is not supported")
+        return self._alternatives(param, modifier, value)
 
     def _alternatives(self, param: SearchParam, modifier: str, value: str) -> Tree:
         texts = split(value, ",")
@@ -174,16 +191,6 @@ class _Reader:
         if "" in texts:
             raise ValueError("a value is missing")
         return any_of([leaf(Asked(param, modifier, text, self._place, self._now)) for text in texts])
-
-    def _unknown(self, name: str, code: str, param: SearchParam | None) -> None:
-        if self._lenient:
-            self._ignored.append(name)
-        elif param:
-            self._refuse(
-                "not-supported", name, f"search parameters of type {param.kind}, such as {code}, are not supported"
-            )
-        else:
-            self._refuse("not-supported", name, f"{self._type} has no search parameter {code[:100]!r}")
 
     def _refuse(self, issue_code: str, name: str, text: str) -> None:
         self.issues.append(error(issue_code, text, f"http.{name[:100]}"))

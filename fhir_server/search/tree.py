@@ -88,6 +88,42 @@ class OfPatient(msgspec.Struct, frozen=True):
     self_key: int
 
 
+class SelfKeyIn(msgspec.Struct, frozen=True):
+    """The self_key of the row is one of these."""
+
+    keys: tuple[int, ...]
+
+
+class Chained(msgspec.Struct, frozen=True):
+    """A reference with this salt leads to a row that one of `targets`, (type, tree), finds.
+
+    To be looked up first: its targets become keys, and no statement is made of it.
+    """
+
+    salt: int
+    targets: tuple[tuple[str, Tree], ...]
+
+
+class Reverse(msgspec.Struct, frozen=True):
+    """A row of `type` that the tree finds refers to the row, of `target`, by a reference with this salt.
+
+    To be looked up first, as `Chained`: it becomes self_keys, or a `Referred` where many rows refer.
+    """
+
+    salt: int
+    type: str
+    target: str
+    tree: Tree
+
+
+class Referred(msgspec.Struct, frozen=True):
+    """A row of `type` that the tree finds refers to the row by a reference with this salt; asked of each row."""
+
+    salt: int
+    type: str
+    tree: Tree
+
+
 class And(msgspec.Struct, frozen=True):
     """All parts hold."""
 
@@ -109,7 +145,8 @@ class Not(msgspec.Struct, frozen=True):
 Leaf: TypeAlias = (
     Everything | Nothing | AllKeys | AnyKey | DateMatch | NumberMatch | StringStarts | IdIn | Updated | OfPatient
 )
-Tree: TypeAlias = Leaf | And | Or | Not
+Link: TypeAlias = SelfKeyIn | Chained | Reverse | Referred
+Tree: TypeAlias = Leaf | Link | And | Or | Not
 
 
 def all_of(trees: Iterable[Tree]) -> Tree:

@@ -1,0 +1,126 @@
+"""The statements of links against a real PostgreSQL, under row-level security: rows read in proportion."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import msgspec
+import pytest
+
+from fhir_server.search import links, plan
+from fhir_server.search.tree import AnyKey, Chained, Everything, OfPatient, Referred, Reverse, SelfKeyIn, Tree, all_of
+from fhir_server.store.database import Database
+from fhir_server.store.embedded import EmbeddedPostgres
+from tests.postgres import drop_database
+from tests.search.loaded import LOINC, Loaded, asked, found, load
+from tests.search.test_plan_postgres import explained, looked_at, nodes
+from tests.search.world import hasher, holds
+
+PATIENTS, OBSERVATIONS = 1500, 6000
+LIMIT = 5000
+
+
+@pytest.fixture(scope="module")
+def loaded(postgres: EmbeddedPostgres) -> Iterator[Loaded]:
+    """Give the loaded database."""
+    yield asyncio.run(load(postgres, "linked", PATIENTS, OBSERVATIONS))
+    drop_database(postgres, "linked")
+
+
+@pytest.fixture
+async def linked(loaded: Loaded) -> AsyncIterator[Database]:
+    """Give a connection to it under the server's role."""
+    database = await Database.open(loaded.dsn)
+    yield database
+    await database.close()
+
+
+async def read(database: Database, tenant: int, statement: plan.Statement) -> int:
+    """Return how many rows a statement looks at; no table is walked."""
+    top = await explained(database, tenant, statement)
+    assert [node["Relation Name"] for node in nodes(top) if node["Node Type"] == "Seq Scan"] == []
+    return looked_at(top)
+
+
+@pytest.mark.parametrize(("name", "value", "limit"), [("identifier", "M77", 5), ("family", "meier1", 120)])
+@pytest.mark.parametrize("more", [[], [("status", "final")]])
+async def test_a_chain_is_two_statements_that_read_the_targets_and_then_the_page(
+    linked: Database, loaded: Loaded, name: str, value: str, limit: int, more: list[tuple[str, str]]
+) -> None:
+    tenant = loaded.tenant
+    chain = asked(tenant, "Observation", (f"patient.{name}", value)).tree
+    assert isinstance(chain, Chained)
+    ((kind, tree),) = chain.targets
+    first = links.targets(kind, tree, tenant, Everything(), LIMIT)
+    assert await read(linked, tenant, first) <= limit
+    targets = [row[0] for row in await linked.fetch(tenant, first.sql, first.params, custom_plan=True)]
+    patients = [row for row in loaded.rows[tenant] if row.type == "Patient" and holds(tree, row.entries)]
+    assert sorted(targets) == sorted(row.entries.self_key for row in patients)
+    keys = AnyKey(tuple(key ^ chain.salt for key in targets))
+    request = asked(tenant, "Observation", *more)
+    # One patient in thirty: walking by time until the page is full costs no more than sorting them all.
+    assert await read(linked, tenant, plan.select(request, tenant, keys)) <= 800
+    rows = await found(linked, tenant, asked(tenant, "Observation", ("_count", "99999"), *more), keys)
+    mine = set(targets)
+    ours = [r for r in loaded.rows[tenant] if r.type == "Observation" and holds(request.tree, r.entries)]
+    assert {row[1] for row in rows} == {row.id for row in ours if row.entries.patient in mine}
+
+
+async def test_a_rare_reverse_chain_reads_those_who_refer_and_then_what_they_refer_to(
+    linked: Database, loaded: Loaded
+) -> None:
+    tenant = loaded.tenant
+    link = asked(tenant, "Patient", ("_has:Observation:patient:code", f"{LOINC}|c40")).tree
+    assert isinstance(link, Reverse)
+    statement = links.referred(link, tenant, Everything(), LIMIT)
+    ((number, keys),) = await linked.fetch(tenant, statement.sql, statement.params, custom_plan=True)
+    sources = [r for r in loaded.rows[tenant] if r.type == "Observation" and holds(link.tree, r.entries)]
+    assert number == len(sources)
+    assert set(keys) == {row.entries.patient for row in sources if row.entries.patient}
+    # Each key of a source is looked up once, and few lead anywhere.
+    assert await read(linked, tenant, statement) <= 60 * number
+    request = asked(tenant, "Patient", ("gender", "female"))
+    assert await read(linked, tenant, plan.select(request, tenant, SelfKeyIn(tuple(keys)))) <= 300
+
+
+async def test_more_who_refer_than_the_limit_are_told_by_number_alone(linked: Database, loaded: Loaded) -> None:
+    tenant = loaded.tenant
+    link = asked(tenant, "Patient", ("_has:Observation:patient:status", "final")).tree
+    assert isinstance(link, Reverse)
+    statement = links.referred(link, tenant, Everything(), 100)
+    assert await linked.fetch(tenant, statement.sql, statement.params, custom_plan=True) == [(101, [])]
+    assert await read(linked, tenant, statement) <= 500
+
+
+@pytest.mark.parametrize("restrict", [Everything(), None])
+async def test_a_common_reverse_chain_is_asked_of_each_row_until_the_page_is_full(
+    linked: Database, loaded: Loaded, restrict: Tree | None
+) -> None:
+    tenant = loaded.tenant
+    link = asked(tenant, "Patient", ("_has:Observation:patient:status", "final")).tree
+    assert isinstance(link, Reverse)
+    may = restrict or OfPatient(hasher().self_key(tenant, "Patient", "77"))
+    tree = Referred(link.salt, link.type, all_of((link.tree, plan.seen_by(may))))
+    request = msgspec.structs.replace(asked(tenant, "Patient", ("_count", "20")), tree=tree)
+    assert await read(linked, tenant, plan.select(request, tenant, may)) <= 400
+    everyone = msgspec.structs.replace(asked(tenant, "Patient", ("_count", "99999")), tree=tree)
+    rows = await found(linked, tenant, everyone, may)
+    ours = [r for r in loaded.rows[tenant] if r.type == "Observation" and holds(link.tree, r.entries)]
+    seen = {row.entries.patient for row in ours if holds(may, row.entries)}
+    assert {hasher().self_key(tenant, "Patient", row[1]) for row in rows} == {
+        key for key in seen if any(p.entries.self_key == key for p in loaded.rows[tenant])
+    }
+
+
+async def test_links_stay_in_their_tenant(linked: Database, loaded: Loaded) -> None:
+    mine, theirs = sorted(loaded.rows)
+    link = asked(theirs, "Patient", ("_has:Observation:patient:status", "final")).tree
+    assert isinstance(link, Reverse)
+    for statement in (
+        links.targets("Patient", asked(theirs, "Patient", ("gender", "female")).tree, theirs, Everything(), LIMIT),
+        links.targets("Patient", Everything(), theirs, Everything(), LIMIT),
+    ):
+        assert await linked.fetch(mine, statement.sql, statement.params) == []
+    statement = links.referred(link, theirs, Everything(), LIMIT)
+    assert await linked.fetch(mine, statement.sql, statement.params) == [(0, [])]
