@@ -33,10 +33,12 @@ def capability_statement(
     types: Iterable[str],
     interactions: Sequence[str],
     parameters: Mapping[str, Sequence[tuple[str, str]]],
+    conditional: Mapping[str, Any],
 ) -> bytes:
     """Return the statement of a server at `base` as JSON.
 
-    `interactions` are FHIR's codes; `parameters` gives (code, type) of the search parameters of each type.
+    `interactions` are FHIR's codes; `parameters` gives (code, type) of the search parameters of each type;
+    `conditional` gives the members that tell which interactions take criteria.
     """
     codes = [{"code": code} for code in _TYPE_LEVEL if code in interactions]
     statement: dict[str, Any] = {
@@ -52,7 +54,7 @@ def capability_statement(
             {
                 "mode": "server",
                 "security": {"cors": False, "description": "A bearer token with SMART scopes is required."},
-                "resource": [_resource(name, codes, parameters.get(name, ())) for name in types],
+                "resource": [_resource(name, codes, parameters.get(name, ()), conditional) for name in types],
                 "interaction": [{"code": code} for code in _SYSTEM_LEVEL if code in interactions],
             }
         ],
@@ -60,7 +62,9 @@ def capability_statement(
     return msgspec.json.encode(statement)
 
 
-def _resource(name: str, codes: list[dict[str, str]], parameters: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _resource(
+    name: str, codes: list[dict[str, str]], parameters: Sequence[tuple[str, str]], conditional: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "type": name,
         "profile": f"http://hl7.org/fhir/StructureDefinition/{name}",
@@ -68,8 +72,6 @@ def _resource(name: str, codes: list[dict[str, str]], parameters: Sequence[tuple
         "versioning": "versioned-update",
         "readHistory": True,
         "updateCreate": True,
-        "conditionalCreate": False,
-        "conditionalUpdate": False,
-        "conditionalDelete": "not-supported",
+        **conditional,
         "searchParam": [{"name": code, "type": kind} for code, kind in parameters],
     }

@@ -34,7 +34,7 @@ from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
 from fhir_server.interactions.message import Response
 from fhir_server.interactions.service import Limits, Service
-from fhir_server.interactions.table import TABLE
+from fhir_server.interactions.table import TABLE, conditional
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.kinds import Indexer
 from fhir_server.search.match import LEAVES
@@ -99,6 +99,7 @@ async def _service(settings: Settings, db: Database) -> Service:
         max_entries=settings.max_bundle_entries,
         if_match_required=settings.if_match_required,
         lenient=settings.unknown_parameter == "lenient",
+        conditional_delete=settings.max_conditional_delete,
         max_chain_targets=settings.max_chain_targets,
     )
     return Service(db, Loader(db), Rids(db), registry, hasher, Indexer(registry, hasher), Pager(secret), limits)
@@ -218,6 +219,7 @@ def _metadata(concord: Concord) -> Callable[[Tenant, str], Response]:
                 types=STORABLE,
                 interactions=codes,
                 parameters=offered,
+                conditional=conditional(concord.service),
             )
         return Response(200, made[base])
 

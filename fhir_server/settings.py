@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     )
     max_page_size: int = _row(1000, "Most entries of a page; a larger `_count` is lowered to it.", unit="entries", ge=1)
     if_match_required: bool = _row(False, "Refuse an update of an existing resource without `If-Match` (412).")
+    max_conditional_delete: int = _row(
+        1, "Most resources that one conditional delete may delete; more matches are refused (412).", ge=1, le=10_000
+    )
     unknown_parameter: Literal["strict", "lenient"] = _row(
         "strict",
         "What a search does with an unknown parameter, unless `Prefer: handling` says: refuse it or ignore it.",

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+
 from conformance.issue import outcome
 from conformance.structures import STORABLE
 from fhir_server.context import Context
 from fhir_server.errors import FhirError, Invalid, NotAllowed, TooLarge
 from fhir_server.interactions.body import instant
 from fhir_server.interactions.bundle import bundle, entry
+from fhir_server.interactions.create import create_of
 from fhir_server.interactions.delete import delete_of
 from fhir_server.interactions.draft import Save, Saved
 from fhir_server.interactions.entries import Entry, parse_bundle, request_of
@@ -45,9 +48,22 @@ async def _alone(
     service: Service, ctx: Context, item: Entry, number: int, prefer: str | None, dispatch: Dispatch
 ) -> bytes:
     try:
-        return _entry(await dispatch(service, ctx, request_of(item, f"Bundle.entry[{number}]", prefer)))
+        request = request_of(item, f"Bundle.entry[{number}]", prefer)
     except FhirError as problem:
-        return entry(None, None, response=(str(problem.status),), outcome=outcome(problem.issues))
+        return _failed(problem)
+    return await _told(service, ctx, request, dispatch)
+
+
+async def _told(service: Service, ctx: Context, request: Request, dispatch: Dispatch) -> bytes:
+    """Return the entry of a request by itself; of a transaction's reads too, since its writes stand when they run."""
+    try:
+        return _entry(await dispatch(service, ctx, request))
+    except FhirError as problem:
+        return _failed(problem)
+
+
+def _failed(problem: FhirError) -> bytes:
+    return entry(None, None, response=(str(problem.status),), outcome=outcome(problem.issues))
 
 
 def _entry(answer: Response) -> bytes:
@@ -65,7 +81,7 @@ async def _together(
     # itself: no resource may stand twice in a transaction. Reads come last.
     written = dict(zip(saves, await commit(service, ctx, list(saves.values())), strict=True)) if saves else {}
     return [
-        _written(ctx, written[n], prefer) if n in written else _entry(await dispatch(service, ctx, request))
+        _written(ctx, written[n], prefer) if n in written else await _told(service, ctx, request, dispatch)
         for n, request in enumerate(requests)
     ]
 
@@ -80,15 +96,18 @@ def saves_of(service: Service, entries: Sequence[Entry], prefer: str | None) -> 
 def _save(service: Service, request: Request, item: Entry, path: str) -> Save | None:
     """Return the write that an entry asks for, None for a read; raise where it is neither."""
     where = f"{path}.resource"
+    save: Save | None = None
     match request.method, request.path:
         case "GET" | "HEAD", _:
             return None
-        case "POST", (resource_type,) if resource_type in _TYPES and not request.headers.get("if-none-exist"):
-            return Save(type=resource_type, action="create", resource=request.body, path=where, full_url=item.fullUrl)
-        case "PUT", (resource_type, _) if resource_type in _TYPES:
-            return update_of(service, request, where, item.fullUrl)
-        case "DELETE", (resource_type, _) if resource_type in _TYPES:
-            return delete_of(request, path)
+        case "POST", (resource_type,) if resource_type in _TYPES:
+            save = create_of(request, where, item.fullUrl)
+        case "PUT", (resource_type, *rest) if resource_type in _TYPES and len(rest) < 2:
+            save = update_of(service, request, where, item.fullUrl)
+        case "DELETE", (resource_type, *rest) if resource_type in _TYPES and len(rest) < 2:
+            save = delete_of(service, request, path)
+    if save is not None:
+        return msgspec.structs.replace(save, linked=True)
     address = "/".join(request.path)
     raise NotAllowed(f"{request.method} {address} is not supported in a transaction", f"{path}.request")
 

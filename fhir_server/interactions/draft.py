@@ -12,11 +12,13 @@ from conformance.issue import Issue, error
 from conformance.r4.types import TYPE_CODES
 from conformance.structures import Refused, decode
 from fhir_server.interactions.body import Members, members_of, text_member
+from fhir_server.interactions.criteria import Found
 from fhir_server.search.kinds import Entries, Indexer
 from fhir_server.store.resources import Current, Write
 
 Action = Literal["create", "update", "delete", "match"]
 Merge = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+Query = Sequence[tuple[str, str]]
 
 
 class Save(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +27,9 @@ class Save(msgspec.Struct, frozen=True, kw_only=True):
     `create` gets a new id, `update` and `delete` name one, `match` meets the resource that carries one of the
     identifiers in `match` (system, value; the first that finds one counts) or creates it; `merge(existing, incoming)`
     then says what the resource becomes. `resource` is JSON, `path` locates it for error messages.
+
+    `criteria`, a query, makes it conditional: a create does nothing where one resource is found, an update or delete is
+    of the one that is found, and a delete takes up to `most`. `linked` looks up references that are criteria.
     """
 
     type: str
@@ -36,6 +41,9 @@ class Save(msgspec.Struct, frozen=True, kw_only=True):
     if_match: int | None = None
     match: Sequence[tuple[str, str]] = ()
     merge: Merge | None = None
+    criteria: Query | None = None
+    most: int = 1
+    linked: bool = False
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -51,13 +59,31 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 class Draft:
-    """A Save whose id is settled; `fresh` where no row can exist yet; `check` adds members and index entries."""
+    """A Save whose id is settled; `fresh` where no row can exist yet; `check` adds members and index entries.
 
-    __slots__ = ("action", "body", "entries", "fresh", "id", "if_match", "members", "path", "self_key", "type")
+    `found` is what its criteria found: the row must still be that version. `kept` where the save leaves it so. `absent`
+    where criteria found nothing and the id is the client's: no row may have it.
+    """
 
-    def __init__(self, save: Save, resource_id: str, self_key: int, body: bytes | None, *, fresh: bool = False) -> None:
+    __slots__ = (
+        "absent", "action", "body", "entries", "found", "fresh", "id", "if_match", "kept", "members", "path",
+        "self_key", "type",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        save: Save,
+        resource_id: str,
+        self_key: int,
+        body: bytes | None,
+        *,
+        fresh: bool = False,
+        found: Found | None = None,
+    ) -> None:
         self.action, self.type, self.id = save.action, save.type, resource_id
         self.fresh = fresh or save.action == "create"
+        self.found, self.kept = found, found is not None and save.action == "create"
+        self.absent = save.criteria is not None and found is None and not self.fresh
         self.self_key, self.body = self_key, body
         self.path, self.if_match = save.path or save.type, save.if_match
         self.members: Members | None = None
@@ -65,17 +91,24 @@ class Draft:
 
     def check(self, indexer: Indexer, tenant_id: int, base: str) -> list[Issue]:
         """Validate and index the body; return its problems, located by `path`."""
-        if self.body is None:
+        if self.body is None or self.kept:
             return []
         try:
             resource = decode(self.type, self.body)
         except Refused as refused:
             return [self._located(issue) for issue in refused.issues]
         self.members = members_of(self.body)
-        if self.action == "update" and (given := text_member(self.members, "id")) != self.id:
-            return [error("invalid", f"id is {given!r} in the body but {self.id!r} in the address", f"{self.path}.id")]
+        given = text_member(self.members, "id")
+        if self.action == "update" and given != self.id and (given or not self._conditional):
+            where = "found by the criteria" if self.found else "in the address"
+            return [error("invalid", f"id is {given!r} in the body but {self.id!r} {where}", f"{self.path}.id")]
         self.entries = indexer.entries(tenant_id, base, self.type, self.id, resource)
         return []
+
+    @property
+    def _conditional(self) -> bool:
+        """Whether the id is not in the address, so that the body may leave it out."""
+        return self.found is not None or self.fresh
 
     def _located(self, issue: Issue) -> Issue:
         if self.path == self.type:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
 from conformance.r4.types import CODE_TYPES
 from fhir_server.context import Context
-from fhir_server.errors import Precondition
+from fhir_server.errors import Invalid, Precondition
+from fhir_server.interactions.conditional import Resolved, asked_of, resolve, targets
+from fhir_server.interactions.criteria import Found
 from fhir_server.interactions.draft import Draft, Save
-from fhir_server.interactions.link import rewrite
+from fhir_server.interactions.link import rewrite, rewrite_relative, under_same_base
 from fhir_server.interactions.locks import locks_of
 from fhir_server.interactions.service import Service
 from fhir_server.store import resources
@@ -26,31 +29,80 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class Identified(msgspec.Struct):
-    """The drafts, and for each save the number of its draft: saves that meet the same resource share one."""
+    """The drafts, and for each save the number of its draft: saves that meet the same resource share one.
+
+    None where a conditional delete found nothing.
+    """
 
     drafts: list[Draft]
-    of: list[int]
+    of: list[int | None]
+
+
+Met = Current | Found | None
 
 
 async def identify(service: Service, ctx: Context, tx: Tx, saves: Sequence[Save]) -> Identified:
     """Settle the id of every save, link the saves to each other and merge those that meet an existing resource.
 
-    Raises Precondition where one identifier is carried by several resources.
+    Raises Precondition where one identifier is carried by several resources, or criteria find several.
     """
+    asked = asked_of(service, ctx, saves)
     keys = [_keys(service, ctx, save) for save in saves]
-    resources.lock_keys(tx, locks_of(service.hasher, ctx.tenant.id, saves))
+    resources.lock_keys(tx, locks_of(service.hasher, ctx.tenant.id, saves, asked.every()))
     rows = await _carriers(tx, keys)
-    met = [_met(save, own, rows) for save, own in zip(saves, keys, strict=True)]
-    ids, of = _ids(saves, keys, met)
-    links = {s.full_url: f"{s.type}/{ids[n]}" for s, n in zip(saves, of, strict=True) if s.full_url}
+    resolved = await resolve(service, ctx, tx, asked, saves)
+    single, met, first = _spread(saves, [_met(s, own, rows) for s, own in zip(saves, keys, strict=True)], resolved)
+    ids, of = _ids(single, [_keys(service, ctx, save) for save in single], met)
+    made = [(save, ids[n]) for save, n in zip(single, of, strict=True)]
+    links = {save.full_url: f"{save.type}/{made_id}" for save, made_id in made if save.full_url}
+    relative = targets(service, ctx, asked, resolved, made)
     drafts: dict[int, Draft] = {}
-    for save, number, row in zip(saves, of, met, strict=True):
-        body = rewrite(save.resource, links) if save.resource is not None else None
+    for save, number, row in zip(single, of, met, strict=True):
         earlier = drafts.get(number)
+        if earlier and save.criteria is not None:
+            _refuse_other(save, earlier)
+            continue
+        body = _linked(save, links, relative)
         body = _merged(save, earlier.body if earlier else row.body if row else None, body)
-        self_key = service.hasher.self_key(ctx.tenant.id, save.type, ids[number])
-        drafts[number] = Draft(save, ids[number], self_key, body, fresh=save.action == "match" and row is None)
-    return Identified([drafts[n] for n in sorted(drafts)], of)
+        drafts[number] = _draft(service, ctx, save, ids[number], body, row)
+    return Identified([drafts[n] for n in sorted(drafts)], [None if n is None else of[n] for n in first])
+
+
+def _spread(
+    saves: Sequence[Save], met: Sequence[Met], resolved: Resolved
+) -> tuple[list[Save], list[Met], list[int | None]]:
+    """Return saves of one resource each with what they meet, and for each save given which is its first."""
+    single: list[Save] = []
+    rows: list[Met] = []
+    first: list[int | None] = []
+    for number, (save, row) in enumerate(zip(saves, met, strict=True)):
+        found: Sequence[Met] = resolved.saves[number] if save.criteria is not None else [row]
+        if not found and save.action != "delete":
+            found = [None]
+        first.append(len(single) if found else None)
+        single += [save] * len(found)
+        rows += found
+    return single, rows, first
+
+
+def _refuse_other(save: Save, earlier: Draft) -> None:
+    """Refuse two entries about one resource, but for creates that ask for the same: they are one."""
+    if not (save.action == earlier.action == "create"):
+        raise Invalid(f"what the criteria find stands more than once: {earlier.type}/{earlier.id}", save.path)
+
+
+def _linked(save: Save, links: Mapping[str, str], relative: Mapping[str, str]) -> bytes | None:
+    if save.resource is None:
+        return None
+    body = rewrite(save.resource, links)
+    return rewrite_relative(body, {**under_same_base(links, save.full_url), **relative}) if save.linked else body
+
+
+def _draft(service: Service, ctx: Context, save: Save, resource_id: str, body: bytes | None, row: Met) -> Draft:
+    self_key = service.hasher.self_key(ctx.tenant.id, save.type, resource_id)
+    # No row can have an id that was made here.
+    fresh = row is None and (save.action == "match" or (save.criteria is not None and save.id is None))
+    return Draft(save, resource_id, self_key, body, fresh=fresh, found=row if isinstance(row, Found) else None)
 
 
 def _keys(service: Service, ctx: Context, save: Save) -> list[int]:
@@ -75,21 +127,23 @@ def _met(save: Save, own: Sequence[int], rows: Sequence[Current]) -> Current | N
     return None
 
 
-def _ids(
-    saves: Sequence[Save], keys: Sequence[Sequence[int]], met: Sequence[Current | None]
-) -> tuple[list[str], list[int]]:
+def _ids(saves: Sequence[Save], keys: Sequence[Sequence[int]], met: Sequence[Met]) -> tuple[list[str], list[int]]:
     """Return the distinct ids, and for each save which of them is its own."""
     ids: list[str] = []
     of: list[int] = []
     known: dict[int | str, int] = {}
     for save, own, row in zip(saves, keys, met, strict=True):
-        names: list[int | str] = [f"{save.type}/{row.id}"] if row else list(own)
+        names: list[int | str] = [f"{save.type}/{row.id}"] if row else [*own, *_asked_for(save)]
         number = next((known[name] for name in names if name in known), len(ids))
         if number == len(ids):
             ids.append(row.id if row else save.id or str(uuid.uuid4()))
         known.update(dict.fromkeys(names, number))
         of.append(number)
     return ids, of
+
+
+def _asked_for(save: Save) -> list[str]:
+    return [] if save.criteria is None else [f"{save.type}?{urlencode(save.criteria)}"]
 
 
 def _merged(save: Save, existing: bytes | None, incoming: bytes | None) -> bytes | None:

@@ -6,12 +6,19 @@ http://hl7.org/fhir/R4/http.html#trules
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from conformance.references import literal
 
 # A string with the member name before it, if there is one: an element named `value` is an Identifier's and never a
 # link, although a document's masterIdentifier often equals the entry's fullUrl.
 _STRING = re.compile(rb'(?:"(?P<name>[A-Za-z_]+)"\s*:\s*)?(?<!\\)"(?P<text>(?:urn:|https?:)[^"\\]+)"')
 _HREF = re.compile(rb'((?:href|src)\s*=\s*(?:\\"|\'))((?:urn:|https?:)[^"\'\\]+)')
+# `Type/id` or `Type?criteria` in a Reference.
+_RELATIVE = re.compile(rb'("reference"\s*:\s*)("[A-Z][A-Za-z]{1,63}[/?](?:[^"\\]|\\.)*")')
+_text = msgspec.json.Decoder(str)
 _KEPT = frozenset((b"value", b"valueString", b"display"))
 
 
@@ -34,3 +41,42 @@ def rewrite(body: bytes, links: Mapping[str, str]) -> bytes:
 
     linked = _STRING.sub(in_string, body)
     return _HREF.sub(in_narrative, linked) if b"href" in linked or b"src" in linked else linked
+
+
+def relative_references(body: bytes) -> Iterator[str]:
+    """Return the references of the body that are relative: `Type/id` or `Type?criteria`."""
+    for found in _RELATIVE.finditer(body):
+        text = _unquoted(found[2])
+        if text is not None:
+            yield text
+
+
+def rewrite_relative(body: bytes, links: Mapping[str, str]) -> bytes:
+    """Return `body` with every relative reference that is a key of `links` replaced by its value."""
+    if not links:
+        return body
+
+    def linked(found: re.Match[bytes]) -> bytes:
+        target = links.get(_unquoted(found[2]) or "")
+        return found[1] + b'"%b"' % target.encode() if target else found[0]
+
+    return _RELATIVE.sub(linked, body)
+
+
+def under_same_base(links: Mapping[str, str], full_url: str | None) -> dict[str, str]:
+    """Return what relative references mean in the entry of this fullUrl: entries whose fullUrl has the same base.
+
+    http://hl7.org/fhir/R4/bundle.html#references
+    """
+    own = literal(full_url) if full_url else None
+    if own is None or not own.base:
+        return {}
+    start = f"{own.base}/"
+    return {url.removeprefix(start): to for url, to in links.items() if url.startswith(start)}
+
+
+def _unquoted(text: bytes) -> str | None:
+    try:
+        return _text.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

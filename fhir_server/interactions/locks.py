@@ -6,10 +6,11 @@ with the same identifier one sees what the other made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from fhir_server.interactions.criteria import Criteria, identifier_lock
 from fhir_server.interactions.draft import Save
 from fhir_server.search.hashing import Hasher
 
@@ -21,6 +22,8 @@ class _Identifier(msgspec.Struct):
 
 class _Several(msgspec.Struct):
     identifier: list[_Identifier] = []
+    # Of documents; the search parameter `identifier` finds it too.
+    masterIdentifier: _Identifier | None = None  # noqa: N815 - FHIR's name
 
 
 class _Single(msgspec.Struct):
@@ -31,18 +34,18 @@ _several = msgspec.json.Decoder(_Several)
 _single = msgspec.json.Decoder(_Single)
 
 
-def locks_of(hasher: Hasher, tenant_id: int, saves: Sequence[Save]) -> list[int]:
-    """Return the keys to lock, sorted: of every identifier in the saves, and of every resource they name."""
-    keys: set[int] = set()
+def locks_of(hasher: Hasher, tenant_id: int, saves: Sequence[Save], criteria: Iterable[Criteria] = ()) -> list[int]:
+    """Return the keys to lock, sorted: of every identifier in the saves, of every resource they name, of criteria."""
+    keys = {key for one in criteria for key in one.locks}
     for save in saves:
         if save.action != "match" and save.id is not None:
             keys.add(hasher.self_key(tenant_id, save.type, save.id))
-        pairs = {*save.match, *_identifiers(save.resource)}
-        keys.update(hasher.token(tenant_id, save.type, "identifier", system, value) for system, value in pairs)
+        values = {value for _, value in (*save.match, *identifiers(save.resource))}
+        keys.update(identifier_lock(hasher, tenant_id, save.type, value) for value in values)
     return sorted(keys)
 
 
-def _identifiers(body: bytes | None) -> Iterator[tuple[str, str]]:
+def identifiers(body: bytes | None) -> Iterator[tuple[str, str]]:
     """Return (system, value) of a resource's own identifiers; a body that is not one is told so when it is checked."""
     for item in _read(body) if body else ():
         if item.value is not None:
@@ -51,7 +54,8 @@ def _identifiers(body: bytes | None) -> Iterator[tuple[str, str]]:
 
 def _read(body: bytes) -> Sequence[_Identifier]:
     try:
-        return _several.decode(body).identifier
+        found = _several.decode(body)
+        return [*found.identifier, found.masterIdentifier] if found.masterIdentifier else found.identifier
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:

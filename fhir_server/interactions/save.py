@@ -12,7 +12,7 @@ from datetime import datetime
 from conformance.issue import Issue
 from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context
-from fhir_server.errors import Invalid, Precondition
+from fhir_server.errors import Conflict, Invalid, Precondition
 from fhir_server.interactions.body import stamped
 from fhir_server.interactions.draft import Draft, Save, Saved
 from fhir_server.interactions.identify import identify
@@ -20,7 +20,7 @@ from fhir_server.interactions.service import Service
 from fhir_server.search.kinds import Entries
 from fhir_server.store import audit, resources
 from fhir_server.store.audit import Audited
-from fhir_server.store.database import Tx
+from fhir_server.store.database import Clash, Tx
 from fhir_server.store.resources import Current, Write
 
 Guard = Callable[[str, Entries], None]
@@ -40,7 +40,15 @@ async def save(
     current = await _current(tx, found.drafts)
     settled = [_settle(ctx.now, draft, current.get(draft.self_key)) for draft in found.drafts]
     await _store(service, ctx, tx, [(saved, write) for saved, write in settled if write])
-    return [settled[number][0] for number in found.of]
+    return [
+        _nothing(ctx.now, save) if number is None else settled[number][0]
+        for save, number in zip(saves, found.of, strict=True)
+    ]
+
+
+def _nothing(now: datetime, save: Save) -> Saved:
+    """Return what became of a conditional delete that found nothing."""
+    return Saved(save.type, save.id or "", 0, now, 204, None, False)
 
 
 def _check(service: Service, ctx: Context, drafts: Sequence[Draft], guard: Guard | None) -> None:
@@ -60,6 +68,8 @@ def _check(service: Service, ctx: Context, drafts: Sequence[Draft], guard: Guard
 def _refuse_twice(drafts: Sequence[Draft]) -> None:
     seen: set[int] = set()
     for draft in drafts:
+        if draft.kept:
+            continue
         if draft.self_key in seen:
             raise Invalid(f"{draft.type}/{draft.id} stands more than once in the bundle", draft.path)
         seen.add(draft.self_key)
@@ -67,12 +77,15 @@ def _refuse_twice(drafts: Sequence[Draft]) -> None:
 
 async def _current(tx: Tx, drafts: Sequence[Draft]) -> Mapping[int, Current]:
     """Return the rows that exist already, locked in one order for all writers."""
-    existing = [d.self_key for d in drafts if not d.fresh]
+    existing = [d.self_key for d in drafts if not d.fresh and not d.kept]
     return await resources.current(tx, sorted(existing)) if existing else {}
 
 
 def _settle(now: datetime, draft: Draft, row: Current | None) -> tuple[Saved, Write | None]:
     """Decide version and status of one draft against the row it meets."""
+    if draft.kept and (found := draft.found):
+        return Saved(draft.type, draft.id, found.version, found.updated, 200, found.body, False), None
+    _as_found(draft, row)
     _precondition(draft, row)
     if draft.members is None:
         return _deletion(now, draft, row)
@@ -83,6 +96,14 @@ def _settle(now: datetime, draft: Draft, row: Current | None) -> tuple[Saved, Wr
     status = 200 if row and row.body is not None else 201
     saved = Saved(draft.type, draft.id, version, now, status, body, True)
     return saved, draft.write(version, now, body, row)
+
+
+def _as_found(draft: Draft, row: Current | None) -> None:
+    """Raise where the row is another than criteria found: a writer that shares no lock with them was quicker."""
+    if draft.absent and row is not None and row.body is not None:
+        raise Conflict(f"{draft.type}/{draft.id} exists, and the criteria do not find it", draft.path)
+    if draft.found and (row is None or row.version != draft.found.version):
+        raise Clash("another writer has changed what the criteria found")
 
 
 def _precondition(draft: Draft, row: Current | None) -> None:

@@ -20,6 +20,7 @@ class Limits(msgspec.Struct, frozen=True):
     max_entries: int = 5000
     if_match_required: bool = False
     lenient: bool = False
+    conditional_delete: int = 1
     max_chain_targets: int = 5000
 
 

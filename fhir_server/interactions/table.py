@@ -6,6 +6,7 @@ http://hl7.org/fhir/R4/http.html#summary
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 
@@ -26,7 +27,7 @@ Handler = Callable[[Service, Context, Request], Awaitable[Response]]
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One interaction: where it answers, its FHIR code, and the scope letter its handler asks the policy for."""
+    """One interaction: where it answers, its FHIR code, and its handler, which asks the policy."""
 
     method: str
     shape: tuple[str, ...]
@@ -47,9 +48,22 @@ TABLE: tuple[Row, ...] = (
     Row("POST", ("{type}", "_search"), "search-type", post_search),
     Row("POST", ("{type}",), "create", create),
     Row("PUT", ("{type}", "{id}"), "update", update),
+    Row("PUT", ("{type}",), "update", update),
     Row("DELETE", ("{type}", "{id}"), "delete", delete),
+    Row("DELETE", ("{type}",), "delete", delete),
     Row("POST", (), "transaction", transaction),
 )
+
+
+def conditional(service: Service) -> dict[str, Any]:
+    """Return what the CapabilityStatement says of criteria."""
+    return {
+        "conditionalCreate": True,
+        "conditionalRead": "not-supported",
+        "conditionalUpdate": True,
+        "conditionalDelete": "single" if service.limits.conditional_delete == 1 else "multiple",
+    }
+
 
 _TYPES = frozenset(STORABLE)
 
