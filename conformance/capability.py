@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+# By type, the parameters that are references, each with the types that it may lead to.
+References = Mapping[str, Sequence[tuple[str, Sequence[str]]]]
 _TYPE_LEVEL = (
     "read",
     "vread",
@@ -33,11 +35,13 @@ def capability_statement(
     types: Iterable[str],
     interactions: Sequence[str],
     parameters: Mapping[str, Sequence[tuple[str, str]]],
+    references: References,
     conditional: Mapping[str, Any],
 ) -> bytes:
     """Return the statement of a server at `base` as JSON.
 
     `interactions` are FHIR's codes; `parameters` gives (code, type) of the search parameters of each type;
+    `references` gives (code, targets) of those that can be included;
     `conditional` gives the members that tell which interactions take criteria.
     """
     codes = [{"code": code} for code in _TYPE_LEVEL if code in interactions]
@@ -54,12 +58,26 @@ def capability_statement(
             {
                 "mode": "server",
                 "security": {"cors": False, "description": "A bearer token with SMART scopes is required."},
-                "resource": [_resource(name, codes, parameters.get(name, ()), conditional) for name in types],
+                "resource": [
+                    _resource(name, codes, parameters.get(name, ()), conditional) | _includes(name, references)
+                    for name in types
+                ],
                 "interaction": [{"code": code} for code in _SYSTEM_LEVEL if code in interactions],
             }
         ],
     }
     return msgspec.json.encode(statement)
+
+
+def _includes(name: str, references: References) -> dict[str, list[str]]:
+    """Return what may be included with a type, and what refers to it; `*` takes all."""
+    return {
+        "searchInclude": ["*", *(f"{name}:{code}" for code, _ in references.get(name, ()))],
+        "searchRevInclude": [
+            "*",
+            *(f"{other}:{code}" for other, found in references.items() for code, targets in found if name in targets),
+        ],
+    }
 
 
 def _resource(

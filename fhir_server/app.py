@@ -36,6 +36,7 @@ from fhir_server.interactions.message import Response
 from fhir_server.interactions.service import Limits, Service
 from fhir_server.interactions.table import TABLE, conditional
 from fhir_server.search.hashing import Hasher
+from fhir_server.search.include import references
 from fhir_server.search.kinds import Indexer
 from fhir_server.search.match import LEAVES
 from fhir_server.search.page import Pager
@@ -101,6 +102,7 @@ async def _service(settings: Settings, db: Database) -> Service:
         lenient=settings.unknown_parameter == "lenient",
         conditional_delete=settings.max_conditional_delete,
         max_chain_targets=settings.max_chain_targets,
+        max_included=settings.max_included,
     )
     return Service(db, Loader(db), Rids(db), registry, hasher, Indexer(registry, hasher), Pager(secret), limits)
 
@@ -219,6 +221,7 @@ def _metadata(concord: Concord) -> Callable[[Tenant, str], Response]:
                 types=STORABLE,
                 interactions=codes,
                 parameters=offered,
+                references={name: [(p.code, p.targets) for p in references(registry, name)] for name in STORABLE},
                 conditional=conditional(concord.service),
             )
         return Response(200, made[base])

@@ -11,6 +11,7 @@ from conformance.issue import outcome, warning
 from fhir_server.context import Context
 from fhir_server.errors import UnsupportedMedia
 from fhir_server.interactions.bundle import Link, bundle, entry, link
+from fhir_server.interactions.include import Row, included
 from fhir_server.interactions.message import Request, Response, preference
 from fhir_server.interactions.resolve import resolved
 from fhir_server.interactions.service import Service
@@ -52,6 +53,8 @@ async def _searched(
         cursor = service.pager.sign(asked, ctx.tenant.id, ctx.grant.subject, page[-1])
         links.append(link("next", address, [*asked.applied, ("_cursor", cursor)]))
     entries = [entry(f"{address}/{row[1]}", row[4], mode="match") for row in page]
+    matches = [Row(resource_type, row[0], row[1], row[4]) for row in page]
+    entries += await included(service, ctx, asked.includes, matches)
     return Response(200, bundle("searchset", [*entries, *_left_out(asked)], links, ctx.now, total))
 
 

@@ -22,6 +22,7 @@ class Limits(msgspec.Struct, frozen=True):
     lenient: bool = False
     conditional_delete: int = 1
     max_chain_targets: int = 5000
+    max_included: int = 1000
 
 
 class Service(msgspec.Struct, frozen=True):

@@ -15,8 +15,10 @@ import msgspec
 from conformance.issue import Issue, error
 from conformance.search_params import Registry, SearchParam
 from fhir_server.errors import Invalid
+from fhir_server.search import include
 from fhir_server.search.chain import MAX_LINKS, Unknown, link, linked
 from fhir_server.search.hashing import Hasher
+from fhir_server.search.include import Include
 from fhir_server.search.match import LEAVES, Asked, leaf, modifiers
 from fhir_server.search.reference import Place
 from fhir_server.search.terms import split
@@ -24,6 +26,7 @@ from fhir_server.search.tree import Everything, Tree, all_of, any_of
 
 Total: TypeAlias = Literal["none", "estimate", "accurate"]
 MAX_VALUES = 2000
+MAX_INCLUDES = 50
 
 
 class Limits(Protocol):
@@ -68,6 +71,7 @@ class SearchRequest(msgspec.Struct, frozen=True):
     applied: list[tuple[str, str]]
     ignored: list[str]
     after: Position | None = None
+    includes: tuple[Include, ...] = ()
 
 
 def parse(
@@ -115,6 +119,7 @@ class _Reader:
         self._trees: list[Tree] = []
         self._applied: list[tuple[str, str]] = []
         self._ignored: list[str] = []
+        self._includes: list[Include] = []
         self._controls: dict[str, str] = {}
 
     def take(self, name: str, value: str) -> None:
@@ -148,6 +153,7 @@ class _Reader:
             cursor=given.get("_cursor"),
             applied=[*self._applied, *shown.items()],
             ignored=self._ignored,
+            includes=tuple(self._includes),
         )
 
     def _control(self, name: str, value: str) -> None:
@@ -158,13 +164,21 @@ class _Reader:
 
     def _filter(self, name: str, value: str) -> None:
         try:
-            self._trees.append(self._tree(self._type, name, value))
+            if name.partition(":")[0] in include.NAMES:
+                self._include(name, value)
+            else:
+                self._trees.append(self._tree(self._type, name, value))
             self._applied.append((name, value))
         except Unknown as unknown:
             if self._lenient:
                 self._ignored.append(name)
             else:
                 self._refuse("not-supported", name, str(unknown))
+
+    def _include(self, name: str, value: str) -> None:
+        if len(self._includes) == MAX_INCLUDES:
+            raise ValueError(f"more than {MAX_INCLUDES} includes")
+        self._includes.append(include.parse(self._registry, name, value))
 
     def _tree(self, resource_type: str, name: str, value: str) -> Tree:
         """Return what a parameter asks of a type. Raises Unknown, or ValueError for what cannot be used."""

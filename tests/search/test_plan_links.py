@@ -113,13 +113,38 @@ async def test_a_common_reverse_chain_is_asked_of_each_row_until_the_page_is_ful
     }
 
 
+async def test_what_a_page_includes_is_read_by_key_alone(linked: Database, loaded: Loaded) -> None:
+    tenant, salt = loaded.tenant, hasher().salt(loaded.tenant, "Observation", "subject")
+    page = await found(linked, tenant, asked(tenant, "Observation"))
+    rids = [row[0] for row in page]
+    salts = [salt, hasher().salt(tenant, "Observation", "encounter")]
+    forward = links.included(rids, salts, ("Group", "Patient"), tenant, Everything(), LIMIT)
+    rows = await linked.fetch(tenant, forward.sql, forward.params, custom_plan=True)
+    subjects = {row.entries.patient for row in loaded.rows[tenant] if row.id in {r[1] for r in page}}
+    assert {hasher().self_key(tenant, "Patient", row[1]) for row in rows} == subjects
+    # Each key of the page under each salt is looked up once, and few lead anywhere.
+    assert await read(linked, tenant, forward) <= 60 * len(page)
+    patients = [row[1] for row in await found(linked, tenant, asked(tenant, "Patient"))]
+    keys = [hasher().self_key(tenant, "Patient", name) ^ salt for name in patients]
+    for types in (["Observation"], ["Condition", "Observation"]):
+        back = links.including(keys, types, tenant, Everything(), LIMIT)
+        rows = await linked.fetch(tenant, back.sql, back.params, custom_plan=True)
+        wanted = {hasher().self_key(tenant, "Patient", name) for name in patients}
+        ours = [r for r in loaded.rows[tenant] if r.type == "Observation" and r.entries.patient in wanted]
+        assert {row[1] for row in rows} == {row.id for row in ours}
+        assert await read(linked, tenant, back) <= 3 * len(ours)
+
+
 async def test_links_stay_in_their_tenant(linked: Database, loaded: Loaded) -> None:
     mine, theirs = sorted(loaded.rows)
+    rows = await found(linked, theirs, asked(theirs, "Observation"))
     link = asked(theirs, "Patient", ("_has:Observation:patient:status", "final")).tree
     assert isinstance(link, Reverse)
     for statement in (
         links.targets("Patient", asked(theirs, "Patient", ("gender", "female")).tree, theirs, Everything(), LIMIT),
         links.targets("Patient", Everything(), theirs, Everything(), LIMIT),
+        links.included([row[0] for row in rows], [1], ("Patient",), theirs, Everything(), LIMIT),
+        links.including([1], ["Patient"], theirs, Everything(), LIMIT),
     ):
         assert await linked.fetch(mine, statement.sql, statement.params) == []
     statement = links.referred(link, theirs, Everything(), LIMIT)
