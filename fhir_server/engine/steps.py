@@ -5,7 +5,7 @@ Every step works in the one transaction that also finishes the message, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -15,6 +15,8 @@ from fhir_server.context import Context
 from fhir_server.engine.channel import Channel
 from fhir_server.errors import Unprocessable
 from fhir_server.interactions.draft import Save, Saved
+from fhir_server.interactions.known import known
+from fhir_server.interactions.link import rewrite
 from fhir_server.interactions.save import save
 from fhir_server.interactions.service import Service
 from fhir_server.store.database import Tx
@@ -88,8 +90,20 @@ async def dispatch(work: Work) -> Work | Stop:
     """Write the resources, each onto the one that it is about."""
     assert work.mapped is not None
     saves = [_save(entry, number) for number, entry in enumerate(work.mapped.entries)]
-    saved = await save(work.service, work.context, work.tx, saves)
-    return msgspec.structs.replace(work, saved=tuple(saved))
+    found = await known(work.service, work.context, work.tx, saves)
+    links = {url: f"{saved.type}/{saved.id}" for n, saved in found.items() if (url := saves[n].full_url)}
+    rest = [_linked(item, links) for n, item in enumerate(saves) if n not in found]
+    wrote = iter(await save(work.service, work.context, work.tx, rest))
+    return msgspec.structs.replace(
+        work, saved=tuple(found[n] if n in found else next(wrote) for n in range(len(saves)))
+    )
+
+
+def _linked(item: Save, links: Mapping[str, str]) -> Save:
+    """Return the save with its references to resources that are known already."""
+    if item.resource is None or not any(url.encode() in item.resource for url in links):
+        return item
+    return msgspec.structs.replace(item, resource=rewrite(item.resource, links))
 
 
 STEPS: tuple[Step, ...] = (parse, map_to_fhir, dispatch)

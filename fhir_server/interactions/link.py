@@ -12,9 +12,11 @@ import msgspec
 
 from conformance.references import literal
 
-# A string with the member name before it, if there is one: an element named `value` is an Identifier's and never a
-# link, although a document's masterIdentifier often equals the entry's fullUrl.
-_STRING = re.compile(rb'(?:"(?P<name>[A-Za-z_]+)"\s*:\s*)?(?<!\\)"(?P<text>(?:urn:|https?:)[^"\\]+)"')
+_STRING = re.compile(rb'(?<!\\)"((?:urn:|https?:)[^"\\]+)"')
+# Most links are UUIDs, and most other strings that begin with `urn:` are systems of identifiers and codes.
+_UUID = re.compile(rb'(?<!\\)"(urn:uuid:[^"\\]+)"')
+_NAME = re.compile(rb'"([A-Za-z_]+)"\s*:\s*\Z')
+_LONGEST_NAME = 80
 _HREF = re.compile(rb'((?:href|src)\s*=\s*(?:\\"|\'))((?:urn:|https?:)[^"\'\\]+)')
 # `Type/id` or `Type?criteria` in a Reference.
 _RELATIVE = re.compile(rb'("reference"\s*:\s*)("[A-Z][A-Za-z]{1,63}[/?](?:[^"\\]|\\.)*")')
@@ -29,18 +31,26 @@ def rewrite(body: bytes, links: Mapping[str, str]) -> bytes:
     table = {key.encode(): value.encode() for key, value in links.items()}
 
     def in_string(found: re.Match[bytes]) -> bytes:
-        target = table.get(found["text"])
-        # A fullUrl on the web often is the resource's own canonical url, which must stay what it is.
-        kept = found["name"] in _KEPT if found["text"].startswith(b"urn:") else found["name"] != b"reference"
-        if target is None or kept:
-            return found[0]
-        return found[0].replace(found["text"], target)
+        target = table.get(found[1])
+        return found[0] if target is None or _stays(found) else b'"' + target + b'"'
 
     def in_narrative(found: re.Match[bytes]) -> bytes:
         return found[1] + table.get(found[2], found[2])
 
-    linked = _STRING.sub(in_string, body)
+    strings = _UUID if all(key.startswith(b"urn:uuid:") for key in table) else _STRING
+    linked = strings.sub(in_string, body)
     return _HREF.sub(in_narrative, linked) if b"href" in linked or b"src" in linked else linked
+
+
+def _stays(found: re.Match[bytes]) -> bool:
+    """Tell whether a string is no link although it equals one, by the name of the member whose value it is.
+
+    An element named `value` is an Identifier's: a document's masterIdentifier often equals the entry's fullUrl. A
+    fullUrl on the web often is the resource's own canonical url, which must stay what it is.
+    """
+    before = _NAME.search(found.string, max(0, found.start() - _LONGEST_NAME), found.start())
+    name = before[1] if before else None
+    return name in _KEPT if found[1].startswith(b"urn:") else name != b"reference"
 
 
 def relative_references(body: bytes) -> Iterator[str]:
