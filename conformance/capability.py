@@ -13,6 +13,7 @@ import msgspec
 
 # By type, the parameters that are references, each with the types that it may lead to.
 References = Mapping[str, Sequence[tuple[str, Sequence[str]]]]
+_COMPARTMENT = "http://hl7.org/fhir/CompartmentDefinition/"
 _TYPE_LEVEL = (
     "read",
     "vread",
@@ -36,6 +37,7 @@ def capability_statement(
     interactions: Sequence[str],
     parameters: Mapping[str, Sequence[tuple[str, str]]],
     references: References,
+    compartments: Iterable[str],
     conditional: Mapping[str, Any],
 ) -> bytes:
     """Return the statement of a server at `base` as JSON.
@@ -62,6 +64,7 @@ def capability_statement(
                     _resource(name, codes, parameters.get(name, ()), conditional) | _includes(name, references)
                     for name in types
                 ],
+                "compartment": [f"{_COMPARTMENT}{name[0].lower()}{name[1:]}" for name in compartments],
                 "interaction": [{"code": code} for code in _SYSTEM_LEVEL if code in interactions],
             }
         ],

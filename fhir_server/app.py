@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from conformance.capability import capability_statement
+from conformance.r4 import facts
 from conformance.search_params import Registry
 from conformance.structures import STORABLE
 from fhir_server.clock import Clock, clock
@@ -221,6 +222,7 @@ def _metadata(concord: Concord) -> Callable[[Tenant, str], Response]:
                 types=STORABLE,
                 interactions=codes,
                 parameters=offered,
+                compartments=facts.compartments(),
                 references={name: [(p.code, p.targets) for p in references(registry, name)] for name in STORABLE},
                 conditional=conditional(concord.service),
             )

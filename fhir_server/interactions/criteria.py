@@ -86,7 +86,7 @@ def _tree(service: Service, ctx: Context, resource_type: str, query: Query, path
     for name, _ in query:
         if name.partition(":")[0] in _STEERING:
             raise Invalid(f"{name[:100]} cannot stand in criteria: they only say which resource is meant", path)
-        if "." in name or name.startswith("_has"):
+        if "." in name or name.startswith(("_has", "_list")):
             # What a chain leads to is locked by nobody, so nothing could be said of it in time.
             raise Invalid(f"{name[:100]} cannot stand in criteria: they take no chains", path)
     try:

@@ -1,32 +1,56 @@
-"""search-type: rows of one type that a query finds and the grant may see. http://hl7.org/fhir/R4/search.html"""
+"""search: rows of one type, of several, or of a compartment, that a query finds and the grant may see.
+
+http://hl7.org/fhir/R4/search.html
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from conformance.issue import outcome, warning
+from conformance.r4 import facts
+from conformance.r4.types import CODE_TYPES
+from conformance.structures import STORABLE
 from fhir_server.context import Context
-from fhir_server.errors import UnsupportedMedia
+from fhir_server.errors import Forbidden, Invalid, UnsupportedMedia
 from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.include import Row, included
 from fhir_server.interactions.message import Request, Response, preference
 from fhir_server.interactions.resolve import resolved
 from fhir_server.interactions.service import Service
-from fhir_server.search import plan
+from fhir_server.search import across, plan
+from fhir_server.search.across import Part
 from fhir_server.search.request import SearchRequest, parse
-from fhir_server.search.tree import Tree
+from fhir_server.search.tree import AllKeys, IdIn, Tree, all_of, any_of
 from fhir_server.smart.policy import visible
 from fhir_server.store.wire import Rows
 
 _FORM = "application/x-www-form-urlencoded"
+_TYPE = "_type"
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
+_OF_ITSELF = "{def}"
+Query = Sequence[tuple[str, str]]
+
+
+class Where(msgspec.Struct, frozen=True):
+    """Where a search looks: the address after the base, the types, and what each must be beside the query.
+
+    `named` says that the client named the types: one that may not be searched is refused, otherwise left out.
+    """
+
+    address: str
+    types: Sequence[str]
+    within: Mapping[str, Tree] = {}
+    named: bool = True
 
 
 async def search(service: Service, ctx: Context, request: Request) -> Response:
     """Return the searchset bundle of a GET; raise Invalid naming a parameter that cannot be used."""
-    return await _searched(service, ctx, request, request.path[0], request.query)
+    return await _searched(service, ctx, request, request.query)
 
 
 async def post_search(service: Service, ctx: Context, request: Request) -> Response:
@@ -35,34 +59,108 @@ async def post_search(service: Service, ctx: Context, request: Request) -> Respo
     if kind != _FORM:
         raise UnsupportedMedia(f"_search takes {_FORM}, not {kind[:80]}")
     form = parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True)
-    return await _searched(service, ctx, request, request.path[0], [*request.query, *form])
+    inside = msgspec.structs.replace(request, path=request.path[:-1])
+    return await _searched(service, ctx, inside, [*request.query, *form])
 
 
-async def _searched(
-    service: Service, ctx: Context, request: Request, resource_type: str, query: Sequence[tuple[str, str]]
-) -> Response:
-    restrict = visible(ctx.grant, service.hasher, resource_type, "s")
-    asked = _asked(service, ctx, request, resource_type, query)
-    asked = msgspec.structs.replace(asked, tree=await resolved(service, ctx, asked.tree))
-    total = await _total(service, ctx, asked, restrict) if asked.total != "none" else None
-    rows = await _rows(service, ctx, asked, restrict) if asked.count else []
+async def compartment(service: Service, ctx: Context, request: Request) -> Response:
+    """Return what of a type, or `*` of all, is in the compartment of a resource and meets the query."""
+    owner, owner_id, member = request.path
+    members = facts.compartments()[owner]
+    if not _ID.match(owner_id):
+        raise Invalid(f"{owner_id[:80]!r} is not a FHIR id: 1 to 64 of A-Z a-z 0-9 - .")
+    if member != "*" and member not in {owner, *members}:
+        raise Invalid(f"{member} is not in the compartment of {owner}")
+    types = sorted({owner, *members}) if member == "*" else (member,)
+    within = {name: _inside(service, ctx, owner, owner_id, name) for name in types}
+    where = Where("/".join(request.path), types, within, named=member != "*")
+    return await _answer(service, ctx, request, where, request.query)
+
+
+def _inside(service: Service, ctx: Context, owner: str, owner_id: str, member: str) -> Tree:
+    """Return what a resource is that a compartment holds: it refers to the owner, or is the owner."""
+    hasher, tenant = service.hasher, ctx.tenant.id
+    codes = [code for code in facts.compartments()[owner].get(member, ()) if code != _OF_ITSELF]
+    trees: list[Tree] = [AllKeys((hasher.reference(tenant, member, code, owner, owner_id),)) for code in codes]
+    return any_of([*trees, IdIn((owner_id,))] if member == owner else trees)
+
+
+async def _searched(service: Service, ctx: Context, request: Request, query: Query) -> Response:
+    """Search the type of the address, or the types that the query names, or all."""
+    if request.path:
+        return await _answer(service, ctx, request, Where(request.path[0], request.path), query)
+    names = [name for key, value in query if key == _TYPE for name in value.split(",")]
+    for name in names:
+        if name not in STORABLE:
+            raise Invalid(f"{name[:80]!r} is not a resource type that is stored here", "http._type")
+    where = Where("", tuple(dict.fromkeys(names)) or STORABLE, named=bool(names))
+    return await _answer(service, ctx, request, where, query)
+
+
+async def _answer(service: Service, ctx: Context, request: Request, where: Where, query: Query) -> Response:
+    parts = await _parts(service, ctx, request, where, query)
+    asked = parts[0][0]
+    total = await _total(service, ctx, parts) if asked.total != "none" else None
+    rows = await _rows(service, ctx, parts) if asked.count else []
     page = rows[: asked.count]
-    address = f"{ctx.base}/{resource_type}"
+    address = f"{ctx.base}/{where.address}".rstrip("/")
     links: list[Link] = [link("self", address, asked.applied)]
     if len(rows) > asked.count:
-        cursor = service.pager.sign(asked, ctx.tenant.id, ctx.grant.subject, page[-1])
+        cursor = service.pager.sign(_bound(asked, where), ctx.tenant.id, ctx.grant.subject, page[-1])
         links.append(link("next", address, [*asked.applied, ("_cursor", cursor)]))
-    entries = [entry(f"{address}/{row[1]}", row[4], mode="match") for row in page]
-    matches = [Row(resource_type, row[0], row[1], row[4]) for row in page]
+    matches = [Row(asked.type if len(parts) == 1 else CODE_TYPES[row[-1]], row[0], row[1], row[4]) for row in page]
+    entries = [entry(f"{ctx.base}/{row.type}/{row.id}", row.body, mode="match") for row in matches]
     entries += await included(service, ctx, asked.includes, matches)
     return Response(200, bundle("searchset", [*entries, *_left_out(asked)], links, ctx.now, total))
 
 
-def _asked(
-    service: Service, ctx: Context, request: Request, resource_type: str, query: Sequence[tuple[str, str]]
-) -> SearchRequest:
+async def _parts(service: Service, ctx: Context, request: Request, where: Where, query: Query) -> list[Part]:
+    """Return the search of each type that the grant may search, with its chains looked up."""
+    allowed = _allowed(service, ctx, where)
+    steering = [(name, value) for name, value in query if name == _TYPE and not request.path]
+    rest = [pair for pair in query if pair not in steering]
+    asked = [_asked(service, ctx, request, name, rest) for name in allowed]
+    ignored = list(dict.fromkeys(name for one in asked for name in one.ignored))
+    if any(one.ignored != ignored for one in asked):
+        # What one of the types does not know is left out of all.
+        rest = [pair for pair in rest if pair[0] not in ignored]
+        asked = [_asked(service, ctx, request, name, rest) for name in allowed]
+    applied = [*steering, *asked[0].applied]
+    bound = _bound(msgspec.structs.replace(asked[0], applied=applied), where)
+    after = service.pager.resume(bound, ctx.tenant.id, ctx.grant.subject).after
+    parts: list[Part] = []
+    for one, restrict in zip(asked, allowed.values(), strict=True):
+        tree = all_of((where.within[one.type], one.tree)) if where.within else one.tree
+        tree = await resolved(service, ctx, tree)
+        whole = msgspec.structs.replace(one, tree=tree, after=after, applied=applied, ignored=ignored)
+        parts.append((whole, restrict))
+    return parts
+
+
+def _bound(asked: SearchRequest, where: Where) -> SearchRequest:
+    """Return the request as a page token is bound to it: by the address, which names type or compartment."""
+    return msgspec.structs.replace(asked, type=where.address)
+
+
+def _allowed(service: Service, ctx: Context, where: Where) -> dict[str, Tree]:
+    """Return what the grant may see by type; raise Forbidden for a type that was named, or where none is left."""
+    found: dict[str, Tree] = {}
+    refused: Forbidden | None = None
+    for name in where.types:
+        try:
+            found[name] = visible(ctx.grant, service.hasher, name, "s")
+        except Forbidden as problem:
+            if where.named:
+                raise
+            refused = problem
+    if refused and not found:
+        raise refused
+    return found
+
+
+def _asked(service: Service, ctx: Context, request: Request, resource_type: str, query: Query) -> SearchRequest:
     handling = preference(request, "handling")
-    asked = parse(
+    return parse(
         resource_type,
         query,
         tenant_id=ctx.tenant.id,
@@ -73,20 +171,20 @@ def _asked(
         lenient=handling == "lenient" if handling else service.limits.lenient,
         now=ctx.now,
     )
-    return service.pager.resume(asked, ctx.tenant.id, ctx.grant.subject)
 
 
-async def _rows(service: Service, ctx: Context, asked: SearchRequest, restrict: Tree) -> Rows:
+async def _rows(service: Service, ctx: Context, parts: Sequence[Part]) -> Rows:
     """Return one row more than the page has, where there is one: that tells of a next page."""
-    statement = plan.select(asked, ctx.tenant.id, restrict)
-    return await service.db.fetch(ctx.tenant.id, statement.sql, statement.params, custom_plan=True)
+    tenant = ctx.tenant.id
+    statement = plan.select(parts[0][0], tenant, parts[0][1]) if len(parts) == 1 else across.select(parts, tenant)
+    return await service.db.fetch(tenant, statement.sql, statement.params, custom_plan=True)
 
 
-async def _total(service: Service, ctx: Context, asked: SearchRequest, restrict: Tree) -> int:
+async def _total(service: Service, ctx: Context, parts: Sequence[Part]) -> int:
     """Return how many rows match, counted: an estimate may be no worse than that."""
-    statement = plan.count(asked, ctx.tenant.id, restrict)
+    statement = across.count(parts, ctx.tenant.id)
     rows = await service.db.fetch(ctx.tenant.id, statement.sql, statement.params, custom_plan=True)
-    return int(rows[0][0])
+    return sum(int(row[0]) for row in rows)
 
 
 def _left_out(asked: SearchRequest) -> list[bytes]:

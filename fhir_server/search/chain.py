@@ -5,14 +5,17 @@ http://hl7.org/fhir/R4/search.html#chaining · http://hl7.org/fhir/R4/search.htm
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from conformance.r4.types import TYPE_CODES
 from conformance.search_params import Registry, SearchParam
 from fhir_server.search.reference import Place
-from fhir_server.search.tree import Chained, Reverse, Tree
+from fhir_server.search.tree import Chained, IdIn, Reverse, Tree
 
 HAS = "_has:"
+LIST = "_list"
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
 # A reference that may lead to more types than these is followed only where the chain names one.
 MAX_TARGETS = 20
 # Parameters of all types that one search may reach by its links: a chain without types branches at each of them.
@@ -70,6 +73,15 @@ def _reverse(place: Place, registry: Registry, resource_type: str, name: str, re
     if resource_type not in param.targets:
         raise ValueError(f"{code} of {kind} does not lead to a {resource_type}")
     return Reverse(_salt(place, param), kind, resource_type, read(kind, rest))
+
+
+def member(place: Place, resource_type: str, value: str) -> Tree:
+    """Return the tree of `_list=42`: what stands in that List. Raises ValueError for a list that is no resource."""
+    names = value.split(",")
+    if not all(_ID.match(name) for name in names):
+        raise ValueError("the id of a List is expected; functional lists are not kept here")
+    salt = place.hasher.salt(place.tenant_id, "List", "item")
+    return Reverse(salt, "List", resource_type, IdIn(tuple(names)))
 
 
 def _reference(registry: Registry, resource_type: str, code: str) -> SearchParam:

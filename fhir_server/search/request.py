@@ -16,7 +16,7 @@ from conformance.issue import Issue, error
 from conformance.search_params import Registry, SearchParam
 from fhir_server.errors import Invalid
 from fhir_server.search import include
-from fhir_server.search.chain import MAX_LINKS, Unknown, link, linked
+from fhir_server.search.chain import LIST, MAX_LINKS, Unknown, link, linked, member
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.include import Include
 from fhir_server.search.match import LEAVES, Asked, leaf, modifiers
@@ -188,6 +188,8 @@ class _Reader:
                 raise ValueError("too many links in one search: name the types of its chains")
             return link(self._place, self._registry, resource_type, name, lambda t, rest: self._tree(t, rest, value))
         code, _, modifier = name.partition(":")
+        if name == LIST:
+            return member(self._place, resource_type, value)
         param = self._registry.for_type(resource_type).get(code)
         if param is None:
             raise Unknown(f"{resource_type} has no search parameter {code[:100]!r}")

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import msgspec
 import pytest
 
-from fhir_server.search import links, plan
+from conformance.r4 import facts
+from conformance.structures import STORABLE
+from fhir_server.search import across, links, plan
 from fhir_server.search.tree import AnyKey, Chained, Everything, OfPatient, Referred, Reverse, SelfKeyIn, Tree, all_of
 from fhir_server.store.database import Database
 from fhir_server.store.embedded import EmbeddedPostgres
@@ -133,6 +135,33 @@ async def test_what_a_page_includes_is_read_by_key_alone(linked: Database, loade
         ours = [r for r in loaded.rows[tenant] if r.type == "Observation" and r.entries.patient in wanted]
         assert {row[1] for row in rows} == {row.id for row in ours}
         assert await read(linked, tenant, back) <= 3 * len(ours)
+
+
+async def test_a_search_of_all_types_reads_a_page_of_each(linked: Database, loaded: Loaded) -> None:
+    tenant = loaded.tenant
+    parts: list[across.Part] = [(asked(tenant, name), Everything()) for name in STORABLE]
+    whole = across.select(parts, tenant)
+    assert await read(linked, tenant, whole) <= 21 * 2 + 30
+    rows = await linked.fetch(tenant, whole.sql, whole.params, custom_plan=True)
+    newest = sorted((row.updated for row in loaded.rows[tenant]), reverse=True)[:21]
+    assert [row[3] for row in rows] == newest
+    counted = across.count(parts, tenant)
+    found_of_each = await linked.fetch(tenant, counted.sql, counted.params, custom_plan=True)
+    assert sum(row[0] for row in found_of_each) == len(loaded.rows[tenant])
+
+
+async def test_a_compartment_is_read_by_its_keys(linked: Database, loaded: Loaded) -> None:
+    tenant, members = loaded.tenant, facts.compartments()["Patient"]
+    parts: list[across.Part] = []
+    for name, codes in members.items():
+        keys = tuple(hasher().reference(tenant, name, code, "Patient", "77") for code in codes)
+        parts.append((msgspec.structs.replace(asked(tenant, name), tree=AnyKey(keys)), Everything()))
+    whole = across.select(parts, tenant)
+    mine = hasher().self_key(tenant, "Patient", "77")
+    ours = {r.id for r in loaded.rows[tenant] if r.type == "Observation" and r.entries.patient == mine}
+    rows = await linked.fetch(tenant, whole.sql, whole.params, custom_plan=True)
+    assert {row[1] for row in rows} == ours
+    assert await read(linked, tenant, whole) <= 60
 
 
 async def test_links_stay_in_their_tenant(linked: Database, loaded: Loaded) -> None:
