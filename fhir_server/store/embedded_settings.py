@@ -23,6 +23,7 @@ FIXED: dict[str, str] = {
     "autovacuum_vacuum_scale_factor": "0.05",
     "autovacuum_analyze_scale_factor": "0.05",
     "autovacuum_vacuum_insert_scale_factor": "0.05",
+    "autovacuum_naptime": "10s",  # a table that just grew is planned for by old statistics: twice the cost, till then
     "client_connection_check_interval": "10s",  # a vanished client's statement ends, and with it its locks
     "tcp_keepalives_idle": "30",
     "log_line_prefix": "%m [%p] %q%u@%d ",

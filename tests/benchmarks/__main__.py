@@ -79,6 +79,7 @@ async def measured(
     await drive(senders, max(count // 10, concurrency))
     if settle:
         await settle()
+    server.refresh_statistics()
     before = cpu.usage(server.process.pid)
     wall, took = await drive(senders, count)
     if settle:
@@ -106,7 +107,6 @@ async def http_rows(server: Server, token: str, patients: int, scale: float, onl
     data = Data("/demo/fhir", SYNTHEA if SYNTHEA.is_dir() else None)
     filler = Http(port, token)
     await data.fill(filler, patients)
-    server.refresh_statistics()
     rows = []
     for name, call in data.cases().items():
         if only not in name:
