@@ -21,6 +21,7 @@ from fhir_server.interactions.delete import delete_of
 from fhir_server.interactions.draft import Save, Saved
 from fhir_server.interactions.entries import Entry, parse_bundle, request_of
 from fhir_server.interactions.message import Request, Response
+from fhir_server.interactions.patch import patch_of
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.update import update_of
 from fhir_server.interactions.write import commit
@@ -104,6 +105,8 @@ def _save(service: Service, request: Request, item: Entry, path: str) -> Save | 
             save = create_of(request, where, item.fullUrl)
         case "PUT", (resource_type, *rest) if resource_type in _TYPES and len(rest) < 2:
             save = update_of(service, request, where, item.fullUrl)
+        case "PATCH", (resource_type, *rest) if resource_type in _TYPES and len(rest) < 2:
+            save = patch_of(service, request, where, item.fullUrl)
         case "DELETE", (resource_type, *rest) if resource_type in _TYPES and len(rest) < 2:
             save = delete_of(service, request, path)
     if save is not None:

@@ -12,7 +12,7 @@ import msgspec
 
 from conformance.structures import STORABLE
 from fhir_server.context import Context
-from fhir_server.errors import Precondition
+from fhir_server.errors import NotFound, Precondition
 from fhir_server.interactions.criteria import Criteria, Found, criteria_of, find, only, touchable
 from fhir_server.interactions.draft import Save
 from fhir_server.interactions.link import relative_references
@@ -21,7 +21,7 @@ from fhir_server.interactions.service import Service
 from fhir_server.search.tree import AllKeys
 from fhir_server.store.database import Tx
 
-_LETTER = {"create": "c", "update": "u", "delete": "d"}
+_LETTER = {"create": "c", "update": "u", "patch": "u", "delete": "d"}
 _TYPES = frozenset(STORABLE)
 
 
@@ -80,6 +80,8 @@ def _chosen(save: Save, one: Criteria, hits: Sequence[Found]) -> Sequence[Found]
         # It only learns that there is one; whether it may change it does not matter.
         row = only(one, [msgspec.structs.replace(hit, may=True) for hit in hits])
         return [row] if row else ()
+    if save.action == "patch" and not hits:
+        raise NotFound(f"{one.text[:200]} finds nothing to patch", one.path)
     if save.action != "delete" or one.most == 1:
         row = only(one, hits)
         return [row] if row else ()

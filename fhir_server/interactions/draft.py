@@ -16,7 +16,7 @@ from fhir_server.interactions.criteria import Found
 from fhir_server.search.kinds import Entries, Indexer
 from fhir_server.store.resources import Current, Write
 
-Action = Literal["create", "update", "delete", "match"]
+Action = Literal["create", "update", "patch", "delete", "match"]
 Merge = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 Query = Sequence[tuple[str, str]]
 
@@ -29,7 +29,8 @@ class Save(msgspec.Struct, frozen=True, kw_only=True):
     then says what the resource becomes. `resource` is JSON, `path` locates it for error messages.
 
     `criteria`, a query, makes it conditional: a create does nothing where one resource is found, an update or delete is
-    of the one that is found, and a delete takes up to `most`. `linked` looks up references that are criteria.
+    of the one that is found, and a delete takes up to `most`. `linked` looks up references that are
+    criteria. A `patch` says what the stored resource becomes.
     """
 
     type: str
@@ -44,6 +45,7 @@ class Save(msgspec.Struct, frozen=True, kw_only=True):
     criteria: Query | None = None
     most: int = 1
     linked: bool = False
+    patch: Callable[[bytes], bytes] | None = None
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -99,7 +101,8 @@ class Draft:
             return [self._located(issue) for issue in refused.issues]
         self.members = members_of(self.body)
         given = text_member(self.members, "id")
-        if self.action == "update" and given != self.id and (given or not self._conditional):
+        named = self.action == "update" and (given or not self._conditional)
+        if given != self.id and (named or self.action == "patch"):
             where = "found by the criteria" if self.found else "in the address"
             return [error("invalid", f"id is {given!r} in the body but {self.id!r} {where}", f"{self.path}.id")]
         self.entries = indexer.entries(tenant_id, base, self.type, self.id, resource)

@@ -12,7 +12,7 @@ import msgspec
 
 from conformance.r4.types import CODE_TYPES
 from fhir_server.context import Context
-from fhir_server.errors import Invalid, Precondition
+from fhir_server.errors import Gone, Invalid, NotFound, Precondition
 from fhir_server.interactions.conditional import Resolved, asked_of, resolve, targets
 from fhir_server.interactions.criteria import Found
 from fhir_server.interactions.draft import Draft, Save
@@ -51,7 +51,10 @@ async def identify(service: Service, ctx: Context, tx: Tx, saves: Sequence[Save]
     resources.lock_keys(tx, locks_of(service.hasher, ctx.tenant.id, saves, asked.every()))
     rows = await _carriers(tx, keys)
     resolved = await resolve(service, ctx, tx, asked, saves)
-    single, met, first = _spread(saves, [_met(s, own, rows) for s, own in zip(saves, keys, strict=True)], resolved)
+    patched = await _patched(service, ctx, tx, saves)
+    carriers = [patched.get(n) or _met(s, keys[n], rows) for n, s in enumerate(saves)]
+    single, met, first = _spread(saves, carriers, resolved)
+    single = _applied(service, ctx, tx, single, met)
     ids, of = _ids(single, [_keys(service, ctx, save) for save in single], met)
     made = [(save, ids[n]) for save, n in zip(single, of, strict=True)]
     links = {save.full_url: f"{save.type}/{made_id}" for save, made_id in made if save.full_url}
@@ -59,13 +62,43 @@ async def identify(service: Service, ctx: Context, tx: Tx, saves: Sequence[Save]
     drafts: dict[int, Draft] = {}
     for save, number, row in zip(single, of, met, strict=True):
         earlier = drafts.get(number)
-        if earlier and save.criteria is not None:
+        if earlier and (save.criteria is not None or save.patch):
             _refuse_other(save, earlier)
             continue
         body = _linked(save, links, relative)
         body = _merged(save, earlier.body if earlier else row.body if row else None, body)
         drafts[number] = _draft(service, ctx, save, ids[number], body, row)
     return Identified([drafts[n] for n in sorted(drafts)], [None if n is None else of[n] for n in first])
+
+
+async def _patched(service: Service, ctx: Context, tx: Tx, saves: Sequence[Save]) -> dict[int, Current]:
+    """Return the rows that patches name, locked; raise NotFound or Gone where there is none."""
+    hasher = service.hasher
+    named = {
+        n: hasher.self_key(ctx.tenant.id, s.type, s.id) for n, s in enumerate(saves) if s.action == "patch" and s.id
+    }
+    rows = await resources.current(tx, sorted(named.values())) if named else {}
+    for number, key in named.items():
+        if key not in rows:
+            raise NotFound(f"{saves[number].type}/{saves[number].id} is not known", saves[number].path)
+        if rows[key].body is None:
+            raise Gone(f"{saves[number].type}/{saves[number].id} was deleted", saves[number].path)
+    return {number: rows[key] for number, key in named.items()}
+
+
+def _applied(service: Service, ctx: Context, tx: Tx, saves: Sequence[Save], met: Sequence[Met]) -> list[Save]:
+    """Return the saves with patches applied to the rows that they meet.
+
+    The identifiers that a patch adds are known only now, so they are locked late: a writer that waits for this one
+    meanwhile is told so by the database, and one of the two is tried again.
+    """
+    done = [
+        msgspec.structs.replace(save, resource=save.patch(row.body)) if save.patch and row and row.body else save
+        for save, row in zip(saves, met, strict=True)
+    ]
+    patches = [save for save in done if save.patch]
+    resources.lock_keys(tx, locks_of(service.hasher, ctx.tenant.id, patches))
+    return done
 
 
 def _spread(
@@ -88,7 +121,7 @@ def _spread(
 def _refuse_other(save: Save, earlier: Draft) -> None:
     """Refuse two entries about one resource, but for creates that ask for the same: they are one."""
     if not (save.action == earlier.action == "create"):
-        raise Invalid(f"what the criteria find stands more than once: {earlier.type}/{earlier.id}", save.path)
+        raise Invalid(f"{earlier.type}/{earlier.id} stands more than once in the bundle", save.path)
 
 
 def _linked(save: Save, links: Mapping[str, str], relative: Mapping[str, str]) -> bytes | None:

@@ -19,7 +19,7 @@ from fhir_server.search.tree import Everything
 from fhir_server.smart.policy import may_hold, visible
 from fhir_server.store.database import Collision
 
-_LETTER = {"create": "c", "update": "u", "delete": "d", "match": "u"}
+_LETTER = {"create": "c", "update": "u", "patch": "u", "delete": "d", "match": "u"}
 _TRIES = 4
 
 
