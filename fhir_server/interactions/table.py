@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from conformance.r4 import facts
 from conformance.structures import STORABLE
 from fhir_server.context import Context
 from fhir_server.errors import NotAllowed, NotFound
@@ -20,7 +21,7 @@ from fhir_server.interactions.history import history, vread
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.patch import patch
 from fhir_server.interactions.read import read
-from fhir_server.interactions.search import post_search, search
+from fhir_server.interactions.search import compartment, post_search, search
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.update import update
 
@@ -47,6 +48,9 @@ TABLE: tuple[Row, ...] = (
     Row("GET", ("{type}", "{id}", "_history"), "history-instance", history),
     Row("GET", ("{type}",), "search-type", search),
     Row("POST", ("{type}", "_search"), "search-type", post_search),
+    Row("GET", ("{compartment}", "{id}", "{member}"), "search-type", compartment),
+    Row("GET", (), "search-system", search),
+    Row("POST", ("_search",), "search-system", post_search),
     Row("POST", ("{type}",), "create", create),
     Row("PUT", ("{type}", "{id}"), "update", update),
     Row("PUT", ("{type}",), "update", update),
@@ -73,6 +77,10 @@ _TYPES = frozenset(STORABLE)
 
 def _shape(path: tuple[str, ...]) -> tuple[str, ...]:
     """Return the row shape that a path has: `_history` and `_search` stand for themselves."""
+    if path == ("_search",):
+        return path
+    if len(path) == 3 and path[0] in facts.compartments() and (path[2] == "*" or path[2] in _TYPES):
+        return ("{compartment}", "{id}", "{member}")
     if len(path) > 1 and path[1] == "_search":
         return ("{type}", "_search", *path[2:])
     return ("{type}", "{id}", "_history", "{version}", *path[4:])[: max(len(path), 0)] if _plain(path) else path
@@ -88,7 +96,7 @@ _SHAPES = frozenset(row.shape for row in TABLE)
 
 def find(method: str, path: tuple[str, ...]) -> Row:
     """Return the row for a request; raise NotFound for an unknown type or address, NotAllowed for its method."""
-    if path and path[0] not in _TYPES:
+    if path and path[0] not in _TYPES and path != ("_search",):
         raise NotFound(f"{path[0][:80]!r} is not a resource type that is stored here")
     shape = _shape(path)
     row = _BY_SHAPE.get(("GET" if method == "HEAD" else method, shape))
