@@ -89,6 +89,8 @@ async def _searched(service: Service, ctx: Context, request: Request, query: Que
     """Search the type of the address, or the types that the query names, or all."""
     if request.path:
         return await _answer(service, ctx, request, Where(request.path[0], request.path), query)
+    if not query:
+        raise Invalid("say what to search for, such as ?_type=Patient; GET metadata tells what there is")
     names = [name for key, value in query if key == _TYPE for name in value.split(",")]
     for name in names:
         if name not in STORABLE:

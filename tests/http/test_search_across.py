@@ -17,6 +17,7 @@ async def names(fhir: Client, query: str, token: str | None = "all") -> list[str
     return [f"{e['resource']['resourceType']}/{e['resource']['id']}" for e in entries if e["search"]["mode"] == "match"]
 
 
+ALL = "?_sort=-_lastUpdated"
 EVERYTHING = {
     *("Organization/group", "Organization/hospital", "Practitioner/doc", "Patient/ada", "Patient/bob"),
     *("Encounter/visit", "Observation/ada-hb", "Observation/bob-na"),
@@ -62,7 +63,7 @@ async def test_what_is_no_compartment_is_a_clients_fault(fhir: Client, path: str
 
 async def test_several_types_are_searched_at_once(fhir: Client) -> None:
     await ward(fhir)
-    assert set(await names(fhir, "")) == EVERYTHING
+    assert set(await names(fhir, ALL)) == EVERYTHING
     assert set(await names(fhir, "?_type=Patient,Observation")) == {
         name for name in EVERYTHING if name.startswith(("Patient", "Observation"))
     }
@@ -81,6 +82,7 @@ async def test_several_types_are_searched_at_once(fhir: Client) -> None:
     assert count["total"] == 2
     assert (await fhir.get("?_type=Patient,Observation&birthdate=2000")).status_code == 400
     assert (await fhir.get("?_type=Patient,Nothing")).status_code == 400
+    assert (await fhir.get("")).status_code == 400
     lenient = await fhir.get("?_type=Patient,Observation&birthdate=2000", headers={"prefer": "handling=lenient"})
     assert [e["search"]["mode"] for e in lenient.json()["entry"]] == ["match"] * 5 + ["outcome"]
     assert "birthdate" not in lenient.json()["link"][0]["url"]
@@ -115,18 +117,18 @@ async def test_a_token_sees_of_compartments_and_all_types_what_it_may(fhir: Clie
     await put(other, result("canary", "ada", "1-1"))
     bob = await fhir.token("patient/*.rs", patient="bob")
     shared = {"Organization/group", "Organization/hospital", "Practitioner/doc"}
-    assert set(await names(fhir, "", bob)) == {"Patient/bob", "Observation/bob-na", *shared}
+    assert set(await names(fhir, ALL, bob)) == {"Patient/bob", "Observation/bob-na", *shared}
     assert await names(fhir, "/Patient/ada/*", bob) == []
     assert await names(fhir, "/Patient/ada/Observation", bob) == []
     assert await names(fhir, "/Encounter/visit/*", bob) == []
     few = await fhir.token("system/Observation.rs system/Patient.r")
-    assert set(await names(fhir, "", few)) == {"Observation/ada-hb", "Observation/bob-na"}
+    assert set(await names(fhir, ALL, few)) == {"Observation/ada-hb", "Observation/bob-na"}
     assert await names(fhir, "/Patient/ada/*", few) == ["Observation/ada-hb"]
     assert (await fhir.get("?_type=Observation,Patient", token=few)).status_code == 403
     assert (await fhir.get("/Patient/ada/Encounter", token=few)).status_code == 403
     reads = await fhir.token("system/*.r")
-    assert (await fhir.get("", token=reads)).status_code == 403
-    assert await names(other, "") == ["Observation/canary"]
+    assert (await fhir.get(ALL, token=reads)).status_code == 403
+    assert await names(other, ALL) == ["Observation/canary"]
 
 
 async def test_a_list_names_what_is_found(fhir: Client) -> None:
