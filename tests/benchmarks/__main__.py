@@ -134,7 +134,7 @@ async def mllp_rows(server: Server, token: str, scale: float, only: str) -> list
             counts = json.loads(answer.body)
             if not counts.get("received"):
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)  # each look counts the inbox, which costs as well
 
     def sender(client: Mllp) -> Callable[[], Awaitable[None]]:
         async def send() -> None:
