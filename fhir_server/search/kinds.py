@@ -23,7 +23,7 @@ from fhir_server.search.number import SPANS, Span
 from fhir_server.search.ownership import class_of, patient_branches, patient_of
 from fhir_server.search.reference import REFERENCES, URIS, Place
 from fhir_server.search.text import STRINGS
-from fhir_server.search.token import HASHES
+from fhir_server.search.token import HASHES, TEXTS, identifier, of_type, present
 
 # Columns of the row itself answer these.
 COLUMNS = frozenset(("_id", "_lastUpdated"))
@@ -123,7 +123,7 @@ class Indexer:
         whole = tuple(by_element.pop(None, ()))
         names = [name for name, writers in by_element.items() if name and writers]
         return _Plan(
-            codes=tuple(params),
+            codes=tuple(name for param in params.values() for name in salted(param)),
             whole=whole,
             elements=_getter(names),
             writers=tuple(tuple(by_element[name]) for name in names),
@@ -162,16 +162,39 @@ def _writers(base: str, branch: Branch, codes: list[str], params: Any) -> list[_
 
 
 def _token_writers(base: str, branch: Branch, codes: list[str]) -> list[_Writer]:
-    hashes_of = HASHES[branch.type]
+    hashes_of, texts_of, number = HASHES[branch.type], TEXTS.get(branch.type), text_param_id(base, branch)
 
     def write(sheet: _Sheet, start: Any) -> None:
+        values = branch.values(start)
+        if not values:
+            return
         hasher = sheet.place.hasher
-        found = [h for value in branch.values(start) for h in hashes_of(hasher, value)]
+        found = [h for value in values for h in hashes_of(hasher, value)]
+        found.append(present(hasher))
         for code in codes:
             salt = sheet.salts[code]
             sheet.keys.update([h ^ salt for h in found])
+        if texts_of:
+            for value in values:
+                if texts := texts_of(value):
+                    sheet.strings.update([(number, entry) for entry in text.entries(texts)])
 
-    return [write, _lock_writer(branch)] if codes == [_IDENTIFIER] and branch.type == "Identifier" else [write]
+    writers: list[_Writer] = [write]
+    if branch.type == "Identifier":
+        writers.append(_keys_writer(branch, of_type, [f"{code}:of-type" for code in codes]))
+        writers += [_lock_writer(branch)] if codes == [_IDENTIFIER] else []
+    return writers
+
+
+def _keys_writer(branch: Branch, hashes_of: Callable[[Hasher, Any], list[int]], names: list[str]) -> _Writer:
+    """Return the writer of what few values have, under salts of its own."""
+
+    def write(sheet: _Sheet, start: Any) -> None:
+        for value in branch.values(start):
+            if hashes := hashes_of(sheet.place.hasher, value):
+                sheet.keys.update([found ^ sheet.salts[name] for name in names for found in hashes])
+
+    return write
 
 
 def _lock_writer(branch: Branch) -> _Writer:
@@ -189,15 +212,31 @@ def _place_writers(table: dict[str, Callable[[Place, Any], list[int]]]) -> Calla
         hashes_of = table[branch.type]
 
         def write(sheet: _Sheet, start: Any) -> None:
+            values = branch.values(start)
+            if not values:
+                return
             place = sheet.place
-            found = [h for value in branch.values(start) for h in hashes_of(place, value)]
+            found = [h for value in values for h in hashes_of(place, value)]
+            found.append(present(place.hasher))
             for code in codes:
                 salt = sheet.salts[code]
                 sheet.keys.update([h ^ salt for h in found])
 
+        if branch.type == "Reference":
+            return [write, _keys_writer(branch, identifier, [f"{code}:identifier" for code in codes])]
         return [write]
 
     return make
+
+
+def _uri_writers(base: str, branch: Branch, codes: list[str]) -> list[_Writer]:
+    numbers = [param_id(base, code) for code in codes]
+
+    def write(sheet: _Sheet, start: Any) -> None:
+        for value in branch.values(start):
+            sheet.strings.update([(number, value[: text.MAX_LENGTH]) for number in numbers])
+
+    return [*_place_writers(URIS)(base, branch, codes), write]
 
 
 def _date_writers(base: str, branch: Branch, codes: list[str]) -> list[_Writer]:
@@ -242,11 +281,23 @@ def long_param_id(resource_type: str, code: str) -> int:
     return param_id(resource_type, f"{code}:long")
 
 
+def text_param_id(resource_type: str, branch: Branch) -> int:
+    """Return the number under which the texts of a path's codes stand, for all parameters that take the path."""
+    return param_id(resource_type, f"{branch.path}:text")
+
+
+def salted(param: SearchParam) -> list[str]:
+    """Return the names of the salts that a parameter has: its own, and those of its modifiers."""
+    if param.kind == "reference":
+        return [param.code, f"{param.code}:identifier"]
+    return [param.code, f"{param.code}:of-type"] if "Identifier" in param.types else [param.code]
+
+
 # Composites are answered from their parts, and `special` parameters have no entries of their own yet.
 WRITERS: dict[str, Callable[[str, Branch, list[str]], list[_Writer]]] = {
     "token": _token_writers,
     "reference": _place_writers(REFERENCES),
-    "uri": _place_writers(URIS),
+    "uri": _uri_writers,
     "date": _date_writers,
     "string": _string_writers,
     "number": _number_writers,

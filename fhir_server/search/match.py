@@ -12,7 +12,6 @@ from datetime import datetime
 import msgspec
 
 from conformance.r4 import facts
-from conformance.r4.types import TYPE_CODES
 from conformance.search_params import SearchParam
 from fhir_server.search import date, number
 from fhir_server.search.hashing import param_id
@@ -46,9 +45,9 @@ class Asked(msgspec.Struct, frozen=True):
     place: Place
     now: datetime | None
 
-    def keys(self, hashes: Iterable[int]) -> Tree:
-        """Return the leaf for a row that holds one of these hashes under this parameter."""
-        salt = self.place.hasher.salt(self.place.tenant_id, self.param.base, self.param.code)
+    def keys(self, hashes: Iterable[int], modifier: str = "") -> Tree:
+        """Return the leaf for a row that holds one of these hashes under this parameter, or under its modifier."""
+        salt = self.place.hasher.salt(self.place.tenant_id, self.param.base, self.param.code + modifier)
         return any_of([AllKeys((found ^ salt,)) for found in hashes])
 
     def moment(self) -> datetime:
@@ -62,7 +61,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def _token(asked: Asked) -> Tree:
-    system, code = _system_and_code(asked.text)
+    system, code = system_and_code(asked.text)
     types = asked.param.types
     if types == {"boolean"} and code not in ("true", "false"):
         raise ValueError("true or false is expected")
@@ -76,8 +75,8 @@ def _token(asked: Asked) -> Tree:
     return asked.keys(found)
 
 
-def _system_and_code(text: str) -> tuple[str | None, str | None]:
-    """Return None for any system, "" for none; None for any code."""
+def system_and_code(text: str) -> tuple[str | None, str | None]:
+    """Return a token's parts: None for any system, "" for none; None for any code."""
     parts = [unescape(part) for part in split(text, "|")]
     if len(parts) > 2:
         raise ValueError(r"more than one '|'; one inside of a code is written '\|'")
@@ -131,13 +130,18 @@ def _uri(asked: Asked) -> Tree:
 # ---- string, date, number ---------------------------------------------------------------------------------------
 
 
-def _string(asked: Asked) -> Tree:
+def folded(asked: Asked) -> str:
+    """Return the text to look for. Raises ValueError."""
     value = fold(unescape(asked.text))
     if not value:
         raise ValueError("no text to look for")
     if len(value) > MAX_LENGTH:
         raise ValueError(f"a text longer than {MAX_LENGTH} characters")
-    return StringStarts(param_id(asked.param.base, asked.param.code), value)
+    return value
+
+
+def _string(asked: Asked) -> Tree:
+    return StringStarts(param_id(asked.param.base, asked.param.code), folded(asked))
 
 
 def _date(asked: Asked) -> Tree:
@@ -168,11 +172,6 @@ LEAVES: dict[str, Callable[[Asked], Tree]] = {
     "number": _number,
 }
 LEAVES_BY_CODE: dict[str, Callable[[Asked], Tree]] = {"_id": _id}
-
-
-def modifiers(param: SearchParam) -> frozenset[str]:
-    """Return the modifiers that a parameter takes: a reference takes the types that it may point at."""
-    return frozenset(TYPE_CODES).intersection(param.targets) if param.kind == "reference" else frozenset()
 
 
 def leaf(asked: Asked) -> Tree:

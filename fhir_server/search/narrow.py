@@ -12,8 +12,17 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fhir_server.search.date import BEGINNING, LONGEST
-from fhir_server.search.text import after
-from fhir_server.search.tree import DateMatch, NumberMatch, Prefix, StringStarts
+from fhir_server.search.text import CUT, after
+from fhir_server.search.tree import (
+    DateMatch,
+    Entry,
+    NumberMatch,
+    Prefix,
+    Present,
+    StringContains,
+    StringIs,
+    StringStarts,
+)
 
 Params: TypeAlias = tuple[Any, ...]
 Sql: TypeAlias = tuple[str, Params]
@@ -27,7 +36,7 @@ class OneDate(msgspec.Struct, frozen=True):
     matches: tuple[DateMatch, ...]
 
 
-Narrow: TypeAlias = StringStarts | DateMatch | NumberMatch | OneDate
+Narrow: TypeAlias = Entry | OneDate
 
 # By prefix: what holds for short intervals, and for long ones. `a` and `b` are the bounds of the search, `b-` and `a-`
 # the same less the longest that a short interval can be, `m` the lesser of `a` and `b-`. A condition on `lo` alone
@@ -73,8 +82,10 @@ _UNTIL = frozenset(("eq", "lt", "le", "eb", "ap"))
 def table_of(leaf: Narrow) -> str:
     """Return the table that holds the entries of a leaf."""
     match leaf:
-        case StringStarts():
+        case StringStarts() | StringIs() | StringContains():
             return "idx_string"
+        case Present(table):
+            return table
         case NumberMatch():
             return "idx_number"
     return "idx_date"
@@ -85,6 +96,12 @@ def entry(leaf: Narrow) -> Sql:
     match leaf:
         case StringStarts():
             return _string(leaf)
+        case StringIs(param, value):
+            return "(x.param = %s and x.value = %s)", (param, value)
+        case StringContains(param, value):
+            return "(x.param = %s and strpos(split_part(x.value, %s, 1), %s) > 0)", (param, CUT, value)
+        case Present(_, params):
+            return "(x.param = any(%s::int[]))", (list(params),)
         case NumberMatch():
             return _number(leaf)
         case DateMatch():

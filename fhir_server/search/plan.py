@@ -20,6 +20,7 @@ from fhir_server.search.tree import (
     And,
     AnyKey,
     DateMatch,
+    Entry,
     Everything,
     IdIn,
     Not,
@@ -28,8 +29,11 @@ from fhir_server.search.tree import (
     OfPatient,
     Or,
     Prefix,
+    Present,
     Referred,
     SelfKeyIn,
+    StringContains,
+    StringIs,
     StringStarts,
     Tree,
     Updated,
@@ -144,7 +148,7 @@ def _where(tree: Tree | OneDate, tenant_id: int) -> Sql:
         case Not(part):
             sql, params = _where(part, tenant_id)
             return f"not {sql}", params
-        case StringStarts() | DateMatch() | NumberMatch() | OneDate():
+        case StringStarts() | StringIs() | StringContains() | DateMatch() | NumberMatch() | Present() | OneDate():
             return _exists((tree,), tenant_id)
         case Referred():
             return _referred(tree, tenant_id)
@@ -170,7 +174,7 @@ def _joined(operator: str, pieces: Iterable[Sql]) -> Sql:
 
 def _either(parts: tuple[Tree, ...], tenant_id: int) -> Sql:
     """Return an OR. PostgreSQL joins no table that stands under an OR, so rows of narrow tables are united before."""
-    narrow = [part for part in parts if isinstance(part, StringStarts | DateMatch | NumberMatch)]
+    narrow = [part for part in parts if isinstance(part, Entry)]
     if not narrow or not all(part in narrow or isinstance(part, AllKeys | AnyKey) for part in parts):
         return _joined(" or ", [_where(part, tenant_id) for part in parts])
     if len(narrow) == len(parts) and len({table_of(part) for part in narrow}) == 1:
@@ -192,7 +196,7 @@ def _exists(leaves: Sequence[Narrow], tenant_id: int) -> Sql:
 
 
 def _rids(leaf: Tree, tenant_id: int) -> Sql:
-    if isinstance(leaf, StringStarts | DateMatch | NumberMatch):
+    if isinstance(leaf, Entry):
         table, (sql, params) = f"{table_of(leaf)} x", entry(leaf)
     else:
         table, (sql, params) = "resource", COLUMN[type(leaf)](leaf)

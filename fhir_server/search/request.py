@@ -19,10 +19,11 @@ from fhir_server.search import include
 from fhir_server.search.chain import LIST, MAX_LINKS, Unknown, link, linked, member
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.include import Include
-from fhir_server.search.match import LEAVES, Asked, leaf, modifiers
+from fhir_server.search.match import LEAVES, Asked
+from fhir_server.search.modify import modifiers, question
 from fhir_server.search.reference import Place
 from fhir_server.search.terms import split
-from fhir_server.search.tree import Everything, Tree, all_of, any_of
+from fhir_server.search.tree import Everything, Tree, all_of
 
 Total: TypeAlias = Literal["none", "estimate", "accurate"]
 MAX_VALUES = 2000
@@ -206,7 +207,7 @@ class _Reader:
             raise ValueError("too many values in one search")
         if "" in texts:
             raise ValueError("a value is missing")
-        return any_of([leaf(Asked(param, modifier, text, self._place, self._now)) for text in texts])
+        return question([Asked(param, modifier, text, self._place, self._now) for text in texts])
 
     def _refuse(self, issue_code: str, name: str, text: str) -> None:
         self.issues.append(error(issue_code, text, f"http.{name[:100]}"))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from typing import Any
 
 from msgspec import UNSET
 
 # An entry of a btree must stay under 2,704 bytes, and a character takes up to four.
 MAX_LENGTH = 500
+# Stands between the folded text and the text itself: white space, which no folded text but the blank keeps.
+CUT = "\x1f"
+# A longer text itself is told by its hash.
+_WHOLE = 100
 # Letters that carry a stroke or join two, which decomposition leaves whole.
 _PLAIN = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ħ": "h", "ŧ": "t", "ı": "i", "ŋ": "n"}
@@ -64,5 +69,13 @@ STRINGS: dict[str, Callable[[Any], list[str]]] = {
 
 
 def entries(strings: Iterable[str]) -> list[str]:
-    """Return the strings as they stand in the index: folded, cut to MAX_LENGTH, none empty."""
-    return [folded for text in strings if (folded := fold(text[: 4 * MAX_LENGTH])[:MAX_LENGTH])]
+    """Return the strings as they stand in the index, none empty."""
+    return [found for text in strings if (found := entry(text))]
+
+
+def entry(text: str) -> str:
+    """Return a text as it stands in the index: folded and cut to MAX_LENGTH; behind CUT itself, where it differs."""
+    folded = fold(text[: 4 * MAX_LENGTH])[:MAX_LENGTH]
+    if folded == text or not folded:
+        return folded
+    return f"{folded}{CUT}{text if len(text) <= _WHOLE else blake2b(text.encode(), digest_size=16).hexdigest()}"

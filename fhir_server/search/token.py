@@ -89,6 +89,51 @@ HASHES: dict[str, Callable[[Hasher, Any], Hashes]] = {
 }
 
 
+def _concept_texts(value: Any) -> list[str]:
+    found = [] if value.text is UNSET else [value.text]
+    codings = [] if value.coding is UNSET else value.coding
+    return found + [coding.display for coding in codings if coding.display is not UNSET]
+
+
+def _coding_texts(value: Any) -> list[str]:
+    return [] if value.display is UNSET else [value.display]
+
+
+def _identifier_texts(value: Any) -> list[str]:
+    return [] if value.type is UNSET or value.type.text is UNSET else [value.type.text]
+
+
+# By FHIR type: what people read for a code, which `:text` looks at.
+TEXTS: dict[str, Callable[[Any], list[str]]] = {
+    "CodeableConcept": _concept_texts,
+    "Coding": _coding_texts,
+    "Identifier": _identifier_texts,
+}
+
+
+def of_type(hasher: Hasher, value: Any) -> Hashes:
+    """Return the hashes of an Identifier's value, one for each code of its type."""
+    if value.type is UNSET or value.type.coding is UNSET or value.value is UNSET:
+        return []
+    codings = [c for c in value.type.coding if c.system is not UNSET and c.code is not UNSET]
+    return [typed(hasher, coding.system, coding.code, value.value) for coding in codings]
+
+
+def typed(hasher: Hasher, system: str, code: str, value: str) -> int:
+    """Return the hash of an identifier's value with the code of its type."""
+    return hasher.token_hash(f"{system}|{coded(system, code)}", value)
+
+
+def identifier(hasher: Hasher, value: Any) -> Hashes:
+    """Return the hashes of the Identifier that a Reference holds."""
+    return [] if value.identifier is UNSET else _identifier(hasher, value.identifier)
+
+
+def present(hasher: Hasher) -> int:
+    """Return the hash that stands for any value at all."""
+    return hasher.token_hash(None, None)
+
+
 def searched(hasher: Hasher, types: Iterable[str], system: str | None, code: str | None) -> Hashes:
     """Return the hashes to look for, one for each way in which the FHIR types write what is searched for.
 

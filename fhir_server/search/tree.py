@@ -68,6 +68,27 @@ class StringStarts(msgspec.Struct, frozen=True):
     value: str
 
 
+class StringIs(msgspec.Struct, frozen=True):
+    """An entry of the parameter is `value` to the letter, as `text.entry` writes it."""
+
+    param: int
+    value: str
+
+
+class StringContains(msgspec.Struct, frozen=True):
+    """A string of the parameter holds `value` anywhere, both folded: every entry of the parameter is read."""
+
+    param: int
+    value: str
+
+
+class Present(msgspec.Struct, frozen=True):
+    """A narrow table has an entry of one of these parameters."""
+
+    table: Literal["idx_date", "idx_string", "idx_number"]
+    params: tuple[int, ...]
+
+
 class IdIn(msgspec.Struct, frozen=True):
     """The logical id is one of these."""
 
@@ -142,9 +163,9 @@ class Not(msgspec.Struct, frozen=True):
     part: Tree
 
 
-Leaf: TypeAlias = (
-    Everything | Nothing | AllKeys | AnyKey | DateMatch | NumberMatch | StringStarts | IdIn | Updated | OfPatient
-)
+# What the narrow tables answer.
+Entry: TypeAlias = DateMatch | NumberMatch | StringStarts | StringIs | StringContains | Present
+Leaf: TypeAlias = Everything | Nothing | AllKeys | AnyKey | Entry | IdIn | Updated | OfPatient
 Link: TypeAlias = SelfKeyIn | Chained | Reverse | Referred
 Tree: TypeAlias = Leaf | Link | And | Or | Not
 

@@ -28,6 +28,7 @@ from tests.search.world import NOW as ASKED
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 FAMILIES = ("Müller", "Muster", "Meier", "Smith", "Smythe", "O'Brien", "Zürcher", "Ångström", "山田", "Ferrari")
+RECORD = {"system": "urn:t", "code": "MR"}
 LOINC, CATEGORY = "http://loinc.org", "http://terminology.hl7.org/CodeSystem/observation-category"
 
 
@@ -58,13 +59,19 @@ def patient(number: int, dice: random.Random) -> dict[str, Any]:
     birth = f"{1920 + number % 100}-{1 + number % 12:02}-{1 + number % 28:02}"
     return {
         "resourceType": "Patient",
-        "identifier": [{"system": "urn:mrn", "value": f"M{number}"}],
+        "identifier": [{"system": "urn:mrn", "value": f"M{number}", "type": {"coding": [RECORD]}}],
+        **({"meta": {"profile": [f"http://acme.example/p{number}/a"]}} if number % 200 == 0 else {}),
         "active": number % 50 != 0,
         "name": [{"family": f"{dice.choice(FAMILIES)}{number % 37}", "given": [f"Given{number % 211}"]}],
         "gender": dice.choice(["male", "female", "other"]),
         "birthDate": birth[: (4, 7, 10)[number % 3]] if number % 5 == 0 else birth,
         "address": [{"city": f"City {number % 97}", "postalCode": f"{8000 + number % 300}"}],
-        "generalPractitioner": [{"reference": f"Practitioner/p{number % 40}"}],
+        "generalPractitioner": [
+            {
+                "reference": f"Practitioner/p{number % 40}",
+                "identifier": {"system": "urn:npi", "value": f"{number % 400}"},
+            }
+        ],
     }
 
 
@@ -81,7 +88,10 @@ def observation(number: int, patients: int, dice: random.Random) -> dict[str, An
         "resourceType": "Observation",
         "status": "amended" if number % 500 == 0 else "final",
         "category": [{"coding": [{"system": CATEGORY, "code": "vital-signs" if number % 2 else "laboratory"}]}],
-        "code": {"coding": [{"system": LOINC, "code": f"c{int(dice.expovariate(0.1))}"}]},
+        "code": {
+            "coding": [{"system": LOINC, "code": f"c{int(dice.expovariate(0.1))}"}],
+            "text": f"Hemoglobin {number % 300}",
+        },
         "subject": {"reference": f"Patient/{dice.randrange(patients)}"},
         **when,
     }

@@ -58,11 +58,14 @@ def test_a_type_as_modifier_says_which_type_an_id_is_of() -> None:
         search("Observation", ("subject:Group", "Patient/g"))
 
 
-def test_a_reference_without_a_literal_leaves_no_key() -> None:
-    logical = observation(identifier={"value": "1"}, display="x")
+@pytest.mark.parametrize("subject", [{"display": "x"}, {"reference": "#p"}])
+def test_a_reference_without_a_literal_leaves_only_that_it_is_there(subject: dict[str, str]) -> None:
+    logical = observation(**subject)
     plain = {key: value for key, value in logical.items() if key != "subject"}
-    assert index(logical).keys == index(plain).keys
-    assert index(observation(reference="#p")).keys == index(plain).keys
+    # The parameter patient takes only what leads to a Patient.
+    assert len(index(logical).keys) == len(index(plain).keys) + 1
+    assert finds(logical, ("subject:missing", "false"))
+    assert finds(plain, ("subject:missing", "true"))
 
 
 def test_a_bare_id_of_one_possible_type_is_one_key() -> None:

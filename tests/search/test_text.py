@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_server.search.text import MAX_LENGTH, after, entries, fold
+from fhir_server.search.text import CUT, MAX_LENGTH, after, entries, fold
 from tests.search.world import finds
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
@@ -65,7 +65,9 @@ def test_after_the_last_character_of_unicode_the_one_before_counts_up() -> None:
 
 def test_a_long_text_is_indexed_by_its_start() -> None:
     (entry,) = entries(["x" * 10_000])
-    assert len(entry) == MAX_LENGTH
+    folded, _, whole = entry.partition(CUT)
+    assert len(folded) == MAX_LENGTH
+    assert len(whole) == 32
     assert len(("\U0001f600" * MAX_LENGTH).encode()) < 2704
 
 

@@ -16,6 +16,7 @@ from conformance.structures import decode
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.kinds import Entries, Indexer
 from fhir_server.search.request import SearchRequest, parse
+from fhir_server.search.text import CUT
 from fhir_server.search.tree import (
     AllKeys,
     And,
@@ -28,6 +29,9 @@ from fhir_server.search.tree import (
     NumberMatch,
     OfPatient,
     Or,
+    Present,
+    StringContains,
+    StringIs,
     StringStarts,
     Tree,
     Updated,
@@ -151,6 +155,13 @@ def _entry(tree: Tree, entries: Entries) -> bool:
             return entries.patient == self_key
         case StringStarts(param, value):
             return any(number == param and text.startswith(value) for number, text in entries.strings)
+        case StringIs(param, value):
+            return (param, value) in entries.strings
+        case StringContains(param, value):
+            return any(number == param and value in text.split(CUT)[0] for number, text in entries.strings)
+        case Present(_, params):
+            rows: list[tuple[Any, ...]] = [*entries.dates, *entries.strings, *entries.numbers]
+            return any(row[0] in params for row in rows)
         case DateMatch():
             ours = [(lo, hi) for number, lo, hi in entries.dates if number in (tree.param, tree.long_param)]
             return any(compares(tree.prefix, lo, hi, tree.low, tree.high) for lo, hi in ours)
