@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 
 from conformance.issue import Issue, outcome
 from fhir_server.context import Context
@@ -19,6 +19,30 @@ def versioned(version: int, updated: datetime) -> dict[str, str]:
 def resource(body: bytes, version: int, updated: datetime, status: int = 200) -> Response:
     """Return one version of a resource."""
     return Response(status, body, versioned(version, updated))
+
+
+def fresh(request: Request, body: bytes, version: int, updated: datetime) -> Response:
+    """Return one version, or 304 where the client has it: http://hl7.org/fhir/R4/http.html#cread"""
+    if _held(request, version, updated):
+        return Response(304, b"", versioned(version, updated))
+    return resource(body, version, updated)
+
+
+def _held(request: Request, version: int, updated: datetime) -> bool:
+    """Tell whether If-None-Match names the version or, where that is not sent, it is no newer than If-Modified-Since.
+
+    A date that cannot be read is ignored, as https://www.rfc-editor.org/rfc/rfc9110#field.if-modified-since demands.
+    """
+    tags = request.headers.get("if-none-match")
+    if tags is not None:
+        known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
+        return bool(known & {"*", f'"{version}"', str(version)})
+    since = request.headers.get("if-modified-since")
+    try:
+        moment = parsedate_to_datetime(since) if since else None
+    except ValueError:
+        return False
+    return moment is not None and moment.tzinfo is not None and updated.replace(microsecond=0) <= moment
 
 
 def saved(ctx: Context, request: Request, result: Saved) -> Response:

@@ -1,19 +1,38 @@
-"""history-instance and vread: the versions of one resource. http://hl7.org/fhir/R4/http.html#history"""
+"""history of a resource, a type or everything, and vread. http://hl7.org/fhir/R4/http.html#history"""
 
 from __future__ import annotations
 
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+
+from conformance.r4.types import CODE_TYPES, TYPE_CODES
+from conformance.structures import STORABLE
 from fhir_server.context import Context
-from fhir_server.errors import Gone, Invalid, NotFound
+from fhir_server.errors import Forbidden, Gone, Invalid, NotFound
 from fhir_server.interactions import answer
 from fhir_server.interactions.body import instant
 from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.read import find
 from fhir_server.interactions.service import Service
+from fhir_server.search import date
+from fhir_server.search.plan import condition
+from fhir_server.search.tree import Tree
+from fhir_server.smart.policy import visible
 from fhir_server.store import history as versions
-from fhir_server.store.history import Version
+from fhir_server.store.history import Group, Version, Window
 
-_METHOD = {True: ("DELETE", "204"), False: ("PUT", "200")}
+_T = TypeVar("_T")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# Where a page ended: microseconds since 1970, row, version. It shows nothing and opens nothing, so it is not signed.
+_PLACE = struct.Struct("!qqi")
+_TAKEN = frozenset(("_count", "_since", "_at", "_sort", "_cursor", "_format", "_pretty"))
 
 
 async def vread(service: Service, ctx: Context, request: Request) -> Response:
@@ -28,43 +47,124 @@ async def vread(service: Service, ctx: Context, request: Request) -> Response:
         raise NotFound(f"{resource_type}/{resource_id} has no version {wanted[:20]}")
     if version.body is None:
         raise Gone(f"version {wanted} of {resource_type}/{resource_id} is its deletion")
-    return answer.resource(version.body, version.version, version.updated)
+    return answer.fresh(request, version.body, version.version, version.updated)
 
 
 async def history(service: Service, ctx: Context, request: Request) -> Response:
     """Return the versions of one resource, the newest first, deletions as entries, in pages."""
     resource_type, resource_id, _ = request.path
     row = await find(service, ctx, resource_type, resource_id)
-    count, before = _asked(service, request)
-    found = await versions.instance(service.db, ctx.tenant.id, row, count + 1, before)
-    page, more = found[:count], len(found) > count
-    address = f"{ctx.base}/{resource_type}/{resource_id}"
-    links: list[Link] = [link("self", f"{address}/_history", request.query)]
-    if more:
-        links.append(link("next", f"{address}/_history", [("_count", str(count)), ("_before", str(page[-1].version))]))
-    return Response(200, bundle("history", [_entry(address, v) for v in page], links, ctx.now, total=row.version))
+    window = msgspec.structs.replace(_window(service, request), rid=row.rid)
+    total = None if window.since or window.at else row.version
+    return await _page(service, ctx, request, [Group([TYPE_CODES[resource_type]])], window, total)
 
 
-def _asked(service: Service, request: Request) -> tuple[int, int | None]:
-    count, before = service.limits.default_page, None
-    for name, value in request.query:
-        if name not in ("_count", "_before", "_format", "_pretty"):
-            raise Invalid(f"history takes _count, not {name}")
-        if name in ("_count", "_before"):
-            if not (value.isascii() and value.isdigit() and len(value) < 10):
-                raise Invalid(f"{name} must be a whole number, not {value[:40]!r}")
-            count, before = (int(value), before) if name == "_count" else (count, int(value))
-    return max(1, min(count, service.limits.max_page)), before
+async def type_history(service: Service, ctx: Context, request: Request) -> Response:
+    """Return the versions of all resources of a type that the grant may search."""
+    return await _page(service, ctx, request, _groups(service, ctx, request.path[:1]), _window(service, request))
 
 
-def _entry(address: str, version: Version) -> bytes:
-    method, status = _METHOD[version.body is None]
+async def system_history(service: Service, ctx: Context, request: Request) -> Response:
+    """Return the versions of all resources of the types that the grant may search."""
+    return await _page(service, ctx, request, _groups(service, ctx, STORABLE), _window(service, request))
+
+
+def _groups(service: Service, ctx: Context, types: Sequence[str]) -> list[Group]:
+    """Return the types by what the grant may see of them; raise Forbidden where it may see none."""
+    by_tree: dict[Tree, list[int]] = {}
+    refused: Forbidden | None = None
+    for name in types:
+        try:
+            tree = visible(ctx.grant, service.hasher, name, "s")
+        except Forbidden as problem:
+            refused = problem
+            continue
+        by_tree.setdefault(tree, []).append(TYPE_CODES[name])
+    if refused and not by_tree:
+        raise refused
+    return [Group(codes, *condition(tree, ctx.tenant.id)) for tree, codes in by_tree.items()]
+
+
+async def _page(
+    service: Service, ctx: Context, request: Request, groups: Sequence[Group], window: Window, total: int | None = None
+) -> Response:
+    asked = msgspec.structs.replace(window, count=window.count + 1)
+    found = await versions.page(service.db, ctx.tenant.id, groups, asked)
+    page = found[: window.count]
+    address = "/".join((ctx.base, *request.path))
+    links: list[Link] = [link("self", address, request.query)]
+    if len(found) > window.count:
+        query = [pair for pair in request.query if pair[0] != "_cursor"]
+        links.append(link("next", address, [*query, ("_cursor", _closed(page[-1]))]))
+    return Response(200, bundle("history", [_entry(ctx.base, v) for v in page], links, ctx.now, total))
+
+
+def _entry(base: str, version: Version) -> bytes:
+    name = CODE_TYPES[version.type]
+    place = f"{name}/{version.id}"
+    asked, status = ("PUT", place), "200"
     if version.version == 1:
-        method, status = "POST", "201"
-    place = address.rsplit("/", 2)
-    return entry(
-        address,
-        version.body,
-        request=(method, place[1] if method == "POST" else f"{place[1]}/{place[2]}"),
-        response=(status, f'W/"{version.version}"', instant(version.updated)),
+        asked, status = ("POST", name), "201"
+    if version.body is None:
+        asked, status = ("DELETE", place), "204"
+    told = (status, f'W/"{version.version}"', instant(version.updated))
+    return entry(f"{base}/{place}", version.body, request=asked, response=told)
+
+
+# ---- what is asked for ------------------------------------------------------------------------------------------
+
+
+def _window(service: Service, request: Request) -> Window:
+    """Return what the parameters ask for; raise Invalid naming one that cannot be used."""
+    given = dict(_single(request))
+    count = _value(given, "_count", _whole) or service.limits.default_page
+    since, at = _value(given, "_since", date.parse), _value(given, "_at", date.parse)
+    return Window(
+        count=max(1, min(count, service.limits.max_page)),
+        since=since[0] if since else None,
+        at=at,
+        after=_value(given, "_cursor", _opened),
+        descending=_value(given, "_sort", _descending) is not False,
     )
+
+
+def _single(request: Request) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for name, value in request.query:
+        if name not in _TAKEN:
+            raise Invalid(f"history takes _count, _since, _at and _sort, not {name[:80]}", f"http.{name[:80]}")
+        if name in seen:
+            raise Invalid(f"{name} is given more than once", f"http.{name}")
+        seen.add(name)
+        yield name, value
+
+
+def _value(given: dict[str, str], name: str, read: Callable[[str], _T]) -> _T | None:
+    if name not in given:
+        return None
+    try:
+        return read(given[name])
+    except (ValueError, OverflowError, struct.error) as wrong:
+        raise Invalid(f"{name}={given[name][:100]} cannot be used: {wrong}", f"http.{name}") from wrong
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError("a whole number is expected")
+    return int(text)
+
+
+def _descending(text: str) -> bool:
+    if text not in ("_lastUpdated", "-_lastUpdated"):
+        raise ValueError("supported are _lastUpdated, -_lastUpdated")
+    return text.startswith("-")
+
+
+def _closed(version: Version) -> str:
+    place = _PLACE.pack((version.updated - _EPOCH) // _MICROSECOND, version.rid, version.version)
+    return urlsafe_b64encode(place).decode()
+
+
+def _opened(text: str) -> tuple[datetime, int, int]:
+    microseconds, rid, version = _PLACE.unpack(urlsafe_b64decode(text.encode("ascii")))
+    return _EPOCH + microseconds * _MICROSECOND, rid, version

@@ -8,6 +8,7 @@ from fhir_server.errors import Gone, NotFound
 from fhir_server.interactions import answer
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.service import Service
+from fhir_server.interactions.subset import asked, cut
 from fhir_server.search.plan import condition
 from fhir_server.search.tree import Everything
 from fhir_server.smart.policy import visible
@@ -21,7 +22,8 @@ async def read(service: Service, ctx: Context, request: Request) -> Response:
     row = await find(service, ctx, resource_type, resource_id)
     if row.body is None:
         raise Gone(f"{resource_type}/{resource_id} was deleted")
-    return answer.resource(row.body, row.version, row.updated)
+    body = cut(resource_type, row.body, asked(request.query, (resource_type,)))
+    return answer.fresh(request, body, row.version, row.updated)
 
 
 async def find(service: Service, ctx: Context, resource_type: str, resource_id: str, letter: str = "r") -> Current:

@@ -17,7 +17,7 @@ from fhir_server.errors import NotAllowed, NotFound
 from fhir_server.interactions import batch
 from fhir_server.interactions.create import create
 from fhir_server.interactions.delete import delete
-from fhir_server.interactions.history import history, vread
+from fhir_server.interactions.history import history, system_history, type_history, vread
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.patch import patch
 from fhir_server.interactions.read import read
@@ -46,6 +46,8 @@ TABLE: tuple[Row, ...] = (
     Row("GET", ("{type}", "{id}"), "read", read),
     Row("GET", ("{type}", "{id}", "_history", "{version}"), "vread", vread),
     Row("GET", ("{type}", "{id}", "_history"), "history-instance", history),
+    Row("GET", ("{type}", "_history"), "history-type", type_history),
+    Row("GET", ("_history",), "history-system", system_history),
     Row("GET", ("{type}",), "search-type", search),
     Row("POST", ("{type}", "_search"), "search-type", post_search),
     Row("GET", ("{compartment}", "{id}", "{member}"), "search-type", compartment),
@@ -66,23 +68,24 @@ def conditional(service: Service) -> dict[str, Any]:
     """Return what the CapabilityStatement says of criteria."""
     return {
         "conditionalCreate": True,
-        "conditionalRead": "not-supported",
+        "conditionalRead": "full-support",
         "conditionalUpdate": True,
         "conditionalDelete": "single" if service.limits.conditional_delete == 1 else "multiple",
     }
 
 
 _TYPES = frozenset(STORABLE)
+_OF_THE_BASE = frozenset((("_search",), ("_history",)))
 
 
 def _shape(path: tuple[str, ...]) -> tuple[str, ...]:
     """Return the row shape that a path has: `_history` and `_search` stand for themselves."""
-    if path == ("_search",):
+    if path in _OF_THE_BASE:
         return path
     if len(path) == 3 and path[0] in facts.compartments() and (path[2] == "*" or path[2] in _TYPES):
         return ("{compartment}", "{id}", "{member}")
-    if len(path) > 1 and path[1] == "_search":
-        return ("{type}", "_search", *path[2:])
+    if len(path) > 1 and path[1] in ("_search", "_history"):
+        return ("{type}", *path[1:])
     return ("{type}", "{id}", "_history", "{version}", *path[4:])[: max(len(path), 0)] if _plain(path) else path
 
 
@@ -96,7 +99,7 @@ _SHAPES = frozenset(row.shape for row in TABLE)
 
 def find(method: str, path: tuple[str, ...]) -> Row:
     """Return the row for a request; raise NotFound for an unknown type or address, NotAllowed for its method."""
-    if path and path[0] not in _TYPES and path != ("_search",):
+    if path and path[0] not in _TYPES and path not in _OF_THE_BASE:
         raise NotFound(f"{path[0][:80]!r} is not a resource type that is stored here")
     shape = _shape(path)
     row = _BY_SHAPE.get(("GET" if method == "HEAD" else method, shape))

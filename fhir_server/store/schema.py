@@ -158,6 +158,7 @@ resource_history = Table(
     _must("codec", SmallInteger, server_default=text("0")),
     PrimaryKeyConstraint("tenant_id", "rid", "version", name="resource_history_pkey"),
 )
+Index("resource_history_updated", *(resource_history.c[c] for c in ("tenant_id", "type", "updated", "rid", "version")))
 
 idx_date = Table(
     "idx_date",

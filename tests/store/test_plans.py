@@ -161,7 +161,18 @@ OWN: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "current, locked": (resources._CURRENT + " for update", (TENANT, [RID, RID + 1]), {"resource_self_key_key"}),
     "found by keys, locked": (resources._BY_KEYS + " for update", (TENANT, [RARE]), {"resource_keys"}),
     "keep the old version": (resources._KEEP, (TENANT, [RID], [1], TENANT), {"resource_pkey"}),
-    "old versions": (history._OLD, (TENANT, RID, 9, 20), {"resource_history_pkey"}),
+    "old versions": (
+        *history._old(TENANT, history.Group([1]), history.Window(20, rid=RID)),
+        {"resource_history_pkey", "resource_pkey"},
+    ),
+    "old versions of a type": (
+        *history._old(TENANT, history.Group([1]), history.Window(20)),
+        {"resource_history_updated", "resource_pkey"},
+    ),
+    "newest versions of types": (
+        *history._newest(TENANT, history.Group([1, 2]), history.Window(20)),
+        {"resource_updated"},
+    ),
     "one version": (history._ONE, (TENANT, RID, 1), {"resource_history_pkey"}),
     "head of an order": (tickets._PROMOTE, (TENANT, 7, TENANT, 7), {"job_ticket_pkey"}),
     "take a ticket out": (tickets._DELETE, (TENANT, 7, 7), {"job_ticket_pkey"}),

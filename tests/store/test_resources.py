@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 import pytest
 
 from fhir_server import errors
 from fhir_server.store import history, resources
 from fhir_server.store.database import Collision, Database, Tx
+from fhir_server.store.history import Group, Version, Window
 from fhir_server.store.resources import Current, Rids, current, find_by_keys, lock_keys, read, write
 from tests.store.rows import NOW, PATIENT, Entries, create, entries, new, next_version, replace
 
@@ -19,6 +21,13 @@ select 'd', param, lo::text, hi::text, rid from idx_date where tenant_id = %s un
 select 's', param, value, value, rid from idx_string where tenant_id = %s union all
 select 'n', param, lo::text, hi::text, rid from idx_number where tenant_id = %s order by 1, 2, 3, 5
 """
+
+
+async def versions_of(
+    database: Database, tenant: int, row: Current, count: int, after: tuple[datetime, int, int] | None = None
+) -> list[Version]:
+    window = Window(count, after=after, rid=row.rid)
+    return await history.page(database, tenant, [Group([PATIENT])], window)
 
 
 async def narrow(database: Database, tenant: int) -> list[tuple[str, str]]:
@@ -72,7 +81,7 @@ async def test_an_update_keeps_the_old_version_and_replaces_the_entries(database
     row = await read(database, tenants[0], PATIENT, "a")
     assert row is not None
     assert (row.version, row.body, row.keys) == (2, b"second", [90, 91, 92])
-    assert [v.body for v in await history.instance(database, tenants[0], row, 10)] == [b"second", b"{}"]
+    assert [v.body for v in await versions_of(database, tenants[0], row, 10)] == [b"second", b"{}"]
     assert ("s", "name9") in await narrow(database, tenants[0])
     assert len(await narrow(database, tenants[0])) == 5
 
@@ -119,7 +128,7 @@ async def test_a_deleted_resource_leaves_the_index_and_keeps_its_versions(databa
     assert await narrow(database, tenants[0]) == []
     patient = await database.fetch(tenants[0], "select patient from resource")
     assert patient == [(made.rid,)]
-    versions = await history.instance(database, tenants[0], row, 10)
+    versions = await versions_of(database, tenants[0], row, 10)
     assert [(v.version, v.body) for v in versions] == [(2, None), (1, b"{}")]
 
 
@@ -130,7 +139,7 @@ async def test_a_deleted_resource_comes_back_with_the_next_version(database: Dat
     row = await read(database, tenants[0], PATIENT, "a")
     assert row is not None
     assert (row.version, row.body) == (3, b"third")
-    bodies = [v.body for v in await history.instance(database, tenants[0], row, 10)]
+    bodies = [v.body for v in await versions_of(database, tenants[0], row, 10)]
     assert bodies == [b"third", None, b"{}"]
 
 
@@ -140,11 +149,14 @@ async def test_history_comes_in_pages_and_single_versions(database: Database, te
         await replace(database, tenants[0], made.self_key, b"%d" % n, entries(n))
     row = await read(database, tenants[0], PATIENT, "a")
     assert row is not None
-    pages = [await history.instance(database, tenants[0], row, 2, before) for before in (None, 4, 2, 1)]
+    pages = [await versions_of(database, tenants[0], row, 2)]
+    while pages[-1]:
+        last = pages[-1][-1]
+        pages.append(await versions_of(database, tenants[0], row, 2, (last.updated, last.rid, last.version)))
     assert [[v.version for v in page] for page in pages] == [[5, 4], [3, 2], [1], []]
     bodies = [await history.version(database, tenants[0], row, n) for n in (1, 3, 5, 6)]
     assert [v.body if v else None for v in bodies] == [b"{}", b"3", b"5", None]
-    assert await history.instance(database, tenants[1], row, 9, 5) == []
+    assert await versions_of(database, tenants[1], row, 9) == []
 
 
 async def test_a_version_replaced_without_its_lock_is_refused(database: Database, tenants: Tenants) -> None:
@@ -170,7 +182,7 @@ async def test_writers_of_one_row_go_one_after_the_other(database: Database, ten
     row = await read(database, tenants[0], PATIENT, "a")
     assert row is not None
     assert row.version == 13
-    versions = await history.instance(database, tenants[0], row, 99)
+    versions = await versions_of(database, tenants[0], row, 99)
     assert [v.version for v in versions] == list(range(13, 0, -1))
 
 
