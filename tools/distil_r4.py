@@ -120,6 +120,7 @@ def add_element(found: Json, definition: Json, element: Json) -> None:
         fact["content"] = element["contentReference"].removeprefix("#")
     if "xmlAttr" in element.get("representation", []):
         fact["attribute"] = True  # an attribute in XML, and without a companion for extensions in JSON
+    fact |= {key: True for key, flag in (("summary", "isSummary"), ("modifier", "isModifier")) if element.get(flag)}
     found[parent]["elements"][name] = fact | cardinality(element) | binding(element) | targets(types)
 
 

@@ -36,7 +36,10 @@ class SearchParameter(msgspec.Struct, frozen=True):
 
 
 class Element(msgspec.Struct, frozen=True):
-    """One element: its types (several for a choice), cardinality, and where its children are described."""
+    """One element: its types (several for a choice), cardinality, and where its children are described.
+
+    `summary` says that it is part of a summary, `modifier` that it changes what the rest means.
+    """
 
     types: tuple[str, ...] = ()
     min: int = 0
@@ -45,6 +48,8 @@ class Element(msgspec.Struct, frozen=True):
     required: str | None = None
     targets: tuple[str, ...] = ()
     attribute: bool = False
+    summary: bool = False
+    modifier: bool = False
 
     @property
     def repeats(self) -> bool:

@@ -15,6 +15,7 @@ from fhir_server.context import Context
 from fhir_server.errors import Forbidden
 from fhir_server.interactions.bundle import entry
 from fhir_server.interactions.service import Service
+from fhir_server.interactions.subset import Subset, cut
 from fhir_server.search import links
 from fhir_server.search.include import Include
 from fhir_server.search.plan import Statement
@@ -31,7 +32,9 @@ class Row(msgspec.Struct, frozen=True):
     body: bytes
 
 
-async def included(service: Service, ctx: Context, includes: Sequence[Include], matches: Sequence[Row]) -> list[bytes]:
+async def included(
+    service: Service, ctx: Context, includes: Sequence[Include], matches: Sequence[Row], wanted: Subset | None = None
+) -> list[bytes]:
     """Return the entries of included resources, each once and none that is a match, as far as the grant may read them.
 
     Where there are more than the limit, the last entry is an outcome that says so.
@@ -43,7 +46,10 @@ async def included(service: Service, ctx: Context, includes: Sequence[Include], 
     while frontier and asked and not gathering.cut:
         frontier = [row for one in asked for row in await gathering.follow(one, frontier)]
         asked = [one for one in includes if one.iterate]
-    entries = [entry(f"{ctx.base}/{row.type}/{row.id}", row.body, mode="include") for row in gathering.rows]
+    entries = [
+        entry(f"{ctx.base}/{row.type}/{row.id}", cut(row.type, row.body, wanted, included=True), mode="include")
+        for row in gathering.rows
+    ]
     return [*entries, gathering.outcome()] if gathering.cut else entries
 
 

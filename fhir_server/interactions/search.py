@@ -17,11 +17,13 @@ from conformance.r4.types import CODE_TYPES
 from conformance.structures import STORABLE
 from fhir_server.context import Context
 from fhir_server.errors import Forbidden, Invalid, UnsupportedMedia
+from fhir_server.interactions import subset
 from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.include import Row, included
 from fhir_server.interactions.message import Request, Response, preference
 from fhir_server.interactions.resolve import resolved
 from fhir_server.interactions.service import Service
+from fhir_server.interactions.subset import cut
 from fhir_server.search import across, plan
 from fhir_server.search.across import Part
 from fhir_server.search.request import SearchRequest, parse
@@ -102,6 +104,9 @@ async def _searched(service: Service, ctx: Context, request: Request, query: Que
 async def _answer(service: Service, ctx: Context, request: Request, where: Where, query: Query) -> Response:
     parts = await _parts(service, ctx, request, where, query)
     asked = parts[0][0]
+    wanted = subset.asked(query, where.types)
+    if wanted and wanted.summary == "text" and asked.includes:
+        raise Invalid("_include and _revinclude cannot be used with _summary=text", "http._summary")
     total = await _total(service, ctx, parts) if asked.total != "none" else None
     rows = await _rows(service, ctx, parts) if asked.count else []
     page = rows[: asked.count]
@@ -111,8 +116,10 @@ async def _answer(service: Service, ctx: Context, request: Request, where: Where
         cursor = service.pager.sign(_bound(asked, where), ctx.tenant.id, ctx.grant.subject, page[-1])
         links.append(link("next", address, [*asked.applied, ("_cursor", cursor)]))
     matches = [Row(asked.type if len(parts) == 1 else CODE_TYPES[row[-1]], row[0], row[1], row[4]) for row in page]
-    entries = [entry(f"{ctx.base}/{row.type}/{row.id}", row.body, mode="match") for row in matches]
-    entries += await included(service, ctx, asked.includes, matches)
+    entries = [
+        entry(f"{ctx.base}/{row.type}/{row.id}", cut(row.type, row.body, wanted), mode="match") for row in matches
+    ]
+    entries += await included(service, ctx, asked.includes, matches, wanted)
     return Response(200, bundle("searchset", [*entries, *_left_out(asked)], links, ctx.now, total))
 
 

@@ -244,6 +244,7 @@ _CONTROLS: dict[str, Callable[[str], None]] = {
     "_count": _whole,
     "_sort": _one_of("_lastUpdated", "-_lastUpdated"),
     "_total": _one_of(*_TOTALS),
-    "_summary": _one_of("count", "false"),
+    "_summary": _one_of("true", "text", "data", "count", "false"),
+    "_elements": lambda value: None,
     "_cursor": lambda value: None,
 }

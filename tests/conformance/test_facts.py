@@ -70,6 +70,13 @@ def test_elements_know_cardinality_types_targets_and_bindings() -> None:
     assert facts.groups()["Bundle.entry"].elements["link"].content == "Bundle.link"
 
 
+def test_elements_know_whether_they_are_of_the_summary_and_whether_they_modify() -> None:
+    patient = facts.groups()["Patient"].elements
+    assert [name for name in ("name", "photo", "contact", "link") if patient[name].summary] == ["name", "link"]
+    assert [name for name in ("active", "name", "deceased[x]") if patient[name].modifier] == ["active", "deceased[x]"]
+    assert not facts.groups()["Observation.component"].elements["referenceRange"].summary
+
+
 def test_every_type_of_an_element_is_known() -> None:
     known = set(facts.groups())
     for name, group in facts.groups().items():

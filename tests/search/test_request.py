@@ -148,8 +148,7 @@ def test_a_lenient_search_leaves_out_what_is_unknown_and_says_so() -> None:
         ("_count", "９", "a whole number"),
         ("_count", "99999999999", "a whole number"),
         ("_total", "maybe", "supported are none, estimate, accurate"),
-        ("_summary", "true", "supported are count, false"),
-        ("_summary", "text", "supported are count, false"),
+        ("_summary", "most", "supported are true, text, data, count, false"),
     ],
 )
 def test_an_unsupported_modifier_or_unusable_value_is_refused_always(
