@@ -12,20 +12,24 @@ from typing import Any
 
 import msgspec
 
+from conformance.structures import Refused, decode, resource_type_of
 from fhir_server.context import Context
 from fhir_server.errors import Invalid, UnsupportedMedia
 from fhir_server.interactions import answer
 from fhir_server.interactions.draft import Save
+from fhir_server.interactions.fhirpath_patch import fhirpath_patch
 from fhir_server.interactions.json_patch import Patch, json_patch, merge_patch
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.update import required_version
 from fhir_server.interactions.write import commit
 
-# What a patch may call itself, and how it is read.
-KINDS: dict[str, Callable[[Any], Patch]] = {
-    "application/json-patch+json": json_patch,
-    "application/merge-patch+json": merge_patch,
+_FHIR = "application/fhir+json"
+# What a patch may call itself, and how its JSON is read for a resource type.
+KINDS: dict[str, Callable[[Any, str], Patch]] = {
+    "application/json-patch+json": lambda patch, _: json_patch(patch),
+    "application/merge-patch+json": lambda patch, _: merge_patch(patch),
+    _FHIR: fhirpath_patch,
 }
 # Decimals keep their digits.
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
@@ -50,7 +54,7 @@ def patch_of(service: Service, request: Request, path: str = "", full_url: str |
         full_url=full_url,
         if_match=required_version(service, request),
         criteria=None if rest else request.query,
-        patch=_change(kind.partition(";")[0].strip().lower(), body, path),
+        patch=_change(kind.partition(";")[0].strip().lower(), body, resource_type, path),
     )
 
 
@@ -63,22 +67,28 @@ _binary = msgspec.json.Decoder(_Binary)
 
 
 def _kind(request: Request, path: str) -> tuple[str, bytes]:
-    """Return media type and bytes of a patch; an entry of a bundle, which has no headers, holds it in a Binary."""
+    """Return media type and bytes of a patch; an entry of a bundle, which has no headers, is Binary or Parameters."""
     if "content-type" in request.headers:
         return request.headers["content-type"], request.body
     try:
+        if resource_type_of(request.body) == "Parameters":
+            return _FHIR, request.body
         found = _binary.decode(request.body)
         return found.contentType, b64decode(found.data, validate=True)
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as problem:
-        told = f"a patch names its type, or is a Binary of it in a bundle: {', '.join(KINDS)}"
+    except (Refused, msgspec.DecodeError, ValueError, RecursionError) as problem:
+        told = f"a patch names its type, or is a Binary of it or Parameters in a bundle: {', '.join(KINDS)}"
         raise UnsupportedMedia(told, path or "http") from problem
 
 
-def _change(kind: str, body: bytes, path: str) -> Callable[[bytes], bytes]:
+def _change(kind: str, body: bytes, resource_type: str, path: str) -> Callable[[bytes], bytes]:
     if kind not in KINDS:
         raise UnsupportedMedia(f"a patch is one of {', '.join(KINDS)}, not {kind[:80] or 'nothing'}", path or "http")
     try:
-        change = KINDS[kind](_decoder.decode(body))
+        if kind == _FHIR:
+            decode("Parameters", body)
+        change = KINDS[kind](_decoder.decode(body), resource_type)
+    except Refused as refused:
+        raise Invalid(refused.issues) from refused
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise Invalid(f"the patch is not JSON: {problem}", path or "http") from problem
 

@@ -178,3 +178,37 @@ async def test_a_patch_needs_the_right_to_what_was_and_to_what_becomes(fhir: Cli
     reader = await fhir.token("system/*.rs")
     assert (await patch(fhir, own, amend, MERGE_PATCH, token=reader)).status_code == 403
     assert (await patch(other, own, amend, MERGE_PATCH)).status_code == 404
+
+
+def parameters(kind: str, path: str, **value: Any) -> dict[str, Any]:
+    part = [{"name": "type", "valueCode": kind}, {"name": "path", "valueString": path}]
+    if value:
+        part.append({"name": "value", **value})
+    return {"resourceType": "Parameters", "parameter": [{"name": "operation", "part": part}]}
+
+
+async def test_a_fhirpath_patch_alone_and_in_a_bundle(fhir: Client) -> None:
+    place = await made(fhir)
+    rename = parameters("replace", "Patient.name[0].family", valueString="New")
+    answer = await patch(fhir, place, rename, "application/fhir+json")
+    assert (answer.status_code, answer.json()["name"]) == (200, [{"family": "New"}]), answer.text
+    again = {
+        "resource": parameters("delete", "Patient.identifier[0].system"),
+        "request": {"method": "PATCH", "url": place.lstrip("/")},
+    }
+    answer = await fhir.post("", json={"resourceType": "Bundle", "type": "transaction", "entry": [again]})
+    assert answer.status_code == 200, answer.text
+    assert (await fhir.get(place)).json()["identifier"] == [{"value": "1"}]
+    assert (await fhir.get("/Patient?identifier=http://ids.example|1&_summary=count")).json()["total"] == 0
+
+
+async def test_a_fhirpath_patch_that_cannot_be_done_is_422_and_a_wrong_one_400(fhir: Client) -> None:
+    place = await made(fhir)
+    kind = "application/fhir+json"
+    missing = parameters("replace", "Patient.gender", valueCode="male")
+    assert (await patch(fhir, place, missing, kind)).status_code == 422
+    invalid = parameters("replace", "Patient.name[0].family", valueInteger=1)
+    assert (await patch(fhir, place, invalid, kind)).status_code == 400
+    assert (await patch(fhir, place, {"resourceType": "Patient"}, kind)).status_code == 400
+    assert (await patch(fhir, place, parameters("spin", "Patient"), kind)).status_code == 400
+    assert (await fhir.get(place)).headers["etag"] == 'W/"1"'
