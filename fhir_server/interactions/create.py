@@ -8,7 +8,7 @@ from fhir_server.context import Context
 from fhir_server.errors import Invalid
 from fhir_server.interactions import answer
 from fhir_server.interactions.draft import Query, Save
-from fhir_server.interactions.message import Request, Response
+from fhir_server.interactions.message import Request, Response, refuse_conditions
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.write import commit
 
@@ -25,6 +25,7 @@ async def create(service: Service, ctx: Context, request: Request) -> Response:
 def create_of(request: Request, path: str = "", full_url: str | None = None) -> Save:
     """Return the Save for a POST of a resource."""
     (resource_type,) = request.path
+    refuse_conditions(request, "if-match", "if-none-match")
     criteria = _if_none_exist(request, path or "http.If-None-Exist")
     return Save(
         type=resource_type,

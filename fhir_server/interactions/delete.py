@@ -6,7 +6,7 @@ from fhir_server.context import Context
 from fhir_server.errors import Invalid
 from fhir_server.interactions.answer import versioned
 from fhir_server.interactions.draft import Save
-from fhir_server.interactions.message import Request, Response, if_match
+from fhir_server.interactions.message import Request, Response, if_match, refuse_conditions
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.write import commit
 
@@ -19,6 +19,7 @@ async def delete(service: Service, ctx: Context, request: Request) -> Response:
 
 def delete_of(service: Service, request: Request, path: str = "") -> Save:
     """Return the Save for a DELETE of `Type/id`, or of what `Type?criteria` finds."""
+    refuse_conditions(request, "if-none-exist", "if-none-match")
     if len(request.path) == 2:
         resource_type, resource_id = request.path
         return Save(type=resource_type, action="delete", id=resource_id, path=path, if_match=if_match(request))

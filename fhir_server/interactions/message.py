@@ -47,3 +47,11 @@ def if_match(request: Request) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise Invalid(f'If-Match must name a version, such as W/"3", not {given[:40]!r}')
     return int(text)
+
+
+def refuse_conditions(request: Request, *names: str) -> None:
+    """Raise Invalid for a conditional header that has no meaning here: to ignore it could do what it forbids."""
+    for name in names:
+        if name in request.headers:
+            told = "-".join(word.capitalize() for word in name.split("-"))
+            raise Invalid(f"{told} has no meaning for {request.method} here", f"http.{told}")

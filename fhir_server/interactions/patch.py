@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
+from conformance.issue import Issue
 from conformance.structures import Refused, decode, resource_type_of
 from fhir_server.context import Context
-from fhir_server.errors import Invalid, UnsupportedMedia
+from fhir_server.errors import FhirError, Invalid, UnsupportedMedia
 from fhir_server.interactions import answer
 from fhir_server.interactions.draft import Save
 from fhir_server.interactions.fhirpath_patch import fhirpath_patch
@@ -58,6 +59,10 @@ def patch_of(service: Service, request: Request, path: str = "", full_url: str |
     )
 
 
+def _placed(issue: Issue, path: str) -> Issue:
+    return msgspec.structs.replace(issue, expression=(path,)) if path else issue
+
+
 class _Binary(msgspec.Struct, tag_field="resourceType", tag="Binary"):
     contentType: str = ""  # noqa: N815 - FHIR's name
     data: str = ""
@@ -99,6 +104,8 @@ def _change(kind: str, body: bytes, resource_type: str, path: str) -> Callable[[
             after = _encoder.encode(change(value))
         except RecursionError as problem:
             raise Invalid("the patch makes the resource too deep", path or "http") from problem
+        except FhirError as problem:
+            raise type(problem)([_placed(issue, path) for issue in problem.issues]) from problem
         # The stored text itself is returned where nothing changes, so that its formatting makes no new version.
         return before if after == told else after
 

@@ -11,7 +11,7 @@ from fhir_server.errors import Invalid, Precondition
 from fhir_server.interactions import answer
 from fhir_server.interactions.body import members_of, text_member
 from fhir_server.interactions.draft import Save
-from fhir_server.interactions.message import Request, Response, if_match
+from fhir_server.interactions.message import Request, Response, if_match, refuse_conditions
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.write import commit
 
@@ -59,6 +59,7 @@ def conditional_update_of(service: Service, request: Request, path: str, full_ur
 
 def required_version(service: Service, request: Request) -> int | None:
     """Return the version of If-Match; raise Precondition where a setting requires one and there is none."""
+    refuse_conditions(request, "if-none-exist", "if-none-match")
     version = if_match(request)
     if version is None and service.limits.if_match_required and "if-match" not in request.headers:
         raise Precondition('this server requires If-Match on updates: send If-Match: W/"<version>"')

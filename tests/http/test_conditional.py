@@ -197,6 +197,25 @@ async def test_one_alone_is_deleted_by_default(fhir: Client) -> None:
     assert {r["conditionalDelete"] for r in statement["rest"][0]["resource"]} == {"single"}
 
 
+async def test_a_condition_that_has_no_meaning_is_refused_and_never_ignored(fhir: Client) -> None:
+    made = (await fhir.post("/Patient", json=patient())).json()
+    place = f"/Patient/{made['id']}"
+    for method, path, header in (
+        ("POST", "/Patient", "if-match"),
+        ("POST", "/Patient", "if-none-match"),
+        ("PUT", place, "if-none-exist"),
+        ("PUT", place, "if-none-match"),
+        ("DELETE", place, "if-none-exist"),
+        ("DELETE", place, "if-none-match"),
+        ("DELETE", "/Patient?identifier=1", "if-match"),
+    ):
+        body = {"json": patient(id=made["id"], active=True)} if method != "DELETE" else {}
+        answer = await fhir.request(method, path, headers={header: 'W/"1"'}, **body)
+        assert answer.status_code == 400, (method, path, header)
+    assert (await fhir.get(place)).json() == made
+    assert await count(fhir) == 1
+
+
 # ---- who may ----------------------------------------------------------------------------------------------------
 
 

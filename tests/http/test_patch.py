@@ -156,7 +156,9 @@ async def test_a_patch_that_fails_undoes_its_transaction(fhir: Client) -> None:
     one, two = await made(fhir), await made(fhir)
     failing = in_bundle(two, [{"op": "test", "path": "/active", "value": True}])
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [in_bundle(one, RENAME), failing]}
-    assert (await fhir.post("", json=bundle)).status_code == 422
+    answer = await fhir.post("", json=bundle)
+    assert answer.status_code == 422
+    assert answer.json()["issue"][0]["expression"] == ["Bundle.entry[1].resource"]
     assert (await fhir.get(one)).headers["etag"] == 'W/"1"'
     twice = {"resourceType": "Bundle", "type": "transaction", "entry": [in_bundle(one, RENAME)] * 2}
     assert (await fhir.post("", json=twice)).status_code == 400
