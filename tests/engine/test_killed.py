@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -66,6 +67,9 @@ class Victim:
     def __init__(self, role: str, dsn: str, tenant: Tenant, fd: int = -1) -> None:
         self.argv = [sys.executable, "-c", PROCESS, role, dsn, str(tenant.id), str(fd)]
         self.fds = (fd,) if fd >= 0 else ()
+        # A thread that kills may still be at it when the test ends.
+        self._turn = threading.Lock()
+        self._ended = False
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -75,12 +79,24 @@ class Victim:
         )
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
+        """Kill it for good."""
+        with self._turn:
+            self._ended = True
+            self._kill()
 
     def again(self) -> None:
-        self.kill()
-        self.process = self._start()
+        """Kill it and start it again, unless it was killed for good."""
+        with self._turn:
+            if not self._ended:
+                self._kill()
+                self.process = self._start()
+
+    def _kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.communicate()
+        elif self.process.stdout:
+            self.process.stdout.close()
 
 
 @contextlib.contextmanager
