@@ -21,6 +21,7 @@ from fhir_server.search.date import INTERVALS, LONGEST, Interval
 from fhir_server.search.hashing import Hasher, param_id
 from fhir_server.search.number import SPANS, Span
 from fhir_server.search.ownership import class_of, patient_branches, patient_of
+from fhir_server.search.quantity import named
 from fhir_server.search.reference import REFERENCES, URIS, Place
 from fhir_server.search.text import STRINGS
 from fhir_server.search.token import HASHES, TEXTS, identifier, of_type, present
@@ -276,6 +277,27 @@ def _number_writers(base: str, branch: Branch, codes: list[str]) -> list[_Writer
     return [write]
 
 
+def _quantity_writers(base: str, branch: Branch, codes: list[str]) -> list[_Writer]:
+    spans_of = SPANS[branch.type]
+
+    def write(sheet: _Sheet, start: Any) -> None:
+        for value in branch.values(start):
+            if spans := spans_of(value):
+                sheet.numbers += [(unit_param_id(base, branch, name), lo, hi) for name, lo, hi in named(value, spans)]
+
+    return [*_number_writers(base, branch, codes), write]
+
+
+def unit_param_id(resource_type: str, branch: Branch, unit: str) -> int:
+    """Return the number under which a path's quantities of a unit stand, for all parameters that take the path."""
+    return _unit_param_id(resource_type, branch.path, unit)
+
+
+@lru_cache(maxsize=4096)
+def _unit_param_id(resource_type: str, path: str, unit: str) -> int:
+    return param_id(resource_type, f"{path}:unit:{unit}")
+
+
 def long_param_id(resource_type: str, code: str) -> int:
     """Return the number under which a date parameter's intervals longer than date.LONGEST stand."""
     return param_id(resource_type, f"{code}:long")
@@ -301,5 +323,5 @@ WRITERS: dict[str, Callable[[str, Branch, list[str]], list[_Writer]]] = {
     "date": _date_writers,
     "string": _string_writers,
     "number": _number_writers,
-    "quantity": _number_writers,
+    "quantity": _quantity_writers,
 }

@@ -15,7 +15,8 @@ from conformance.r4 import facts
 from conformance.search_params import SearchParam
 from fhir_server.search import date, number
 from fhir_server.search.hashing import param_id
-from fhir_server.search.kinds import long_param_id
+from fhir_server.search.kinds import long_param_id, unit_param_id
+from fhir_server.search.quantity import measure, scaled
 from fhir_server.search.reference import Place
 from fhir_server.search.terms import prefixed, split, unescape
 from fhir_server.search.text import MAX_LENGTH, fold
@@ -162,6 +163,24 @@ def _number(asked: Asked) -> Tree:
     return NumberMatch(param_id(asked.param.base, asked.param.code), prefix, float(exact), float(low), float(high))
 
 
+def _quantity(asked: Asked) -> Tree:
+    """Return the leaf for number, number|system|code or number||unit."""
+    parts = split(asked.text, "|")
+    if len(parts) == 1:
+        return _number(asked)
+    system, code = unescape(parts[1]), unescape(parts[-1])
+    if len(parts) != 3 or not code:
+        raise ValueError("number, number|system|code or number||unit is expected")
+    prefix, text = prefixed(parts[0])
+    exact, half = number.parse(text)
+    low, high = number.approximate(exact, half) if prefix == "ap" else (exact - half, exact + half)
+    name, unit = measure(system, code) if system else (f"||{code}", None)
+    bounds = [scaled(value, unit) for value in (exact, low, high)]
+    branches = {branch.path: branch for branch in asked.param.branches if branch.type in number.SPANS}
+    base = asked.param.base
+    return any_of([NumberMatch(unit_param_id(base, branch, name), prefix, *bounds) for branch in branches.values()])
+
+
 # What can be searched: by kind of parameter, and before that by code. Raises ValueError for a value it cannot use.
 LEAVES: dict[str, Callable[[Asked], Tree]] = {
     "token": _token,
@@ -170,6 +189,7 @@ LEAVES: dict[str, Callable[[Asked], Tree]] = {
     "string": _string,
     "date": _date,
     "number": _number,
+    "quantity": _quantity,
 }
 LEAVES_BY_CODE: dict[str, Callable[[Asked], Tree]] = {"_id": _id}
 

@@ -92,6 +92,12 @@ def observation(number: int, patients: int, dice: random.Random) -> dict[str, An
             "coding": [{"system": LOINC, "code": f"c{int(dice.expovariate(0.1))}"}],
             "text": f"Hemoglobin {number % 300}",
         },
+        "valueQuantity": {
+            "value": number / 8,
+            "system": "http://unitsofmeasure.org",
+            "code": "mg" if number % 3 else "mL",
+            "unit": "milli",
+        },
         "subject": {"reference": f"Patient/{dice.randrange(patients)}"},
         **when,
     }

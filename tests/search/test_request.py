@@ -162,7 +162,6 @@ def test_an_unsupported_modifier_or_unusable_value_is_refused_always(
 @pytest.mark.parametrize(
     ("resource_type", "name", "kind"),
     [
-        ("Observation", "value-quantity", "quantity"),
         ("Observation", "code-value-quantity", "composite"),
         ("Location", "near", "special"),
     ],
