@@ -38,13 +38,13 @@ def capability_statement(
     parameters: Mapping[str, Sequence[tuple[str, str]]],
     references: References,
     compartments: Iterable[str],
-    conditional: Mapping[str, Any],
+    of_every_type: Mapping[str, Any],
 ) -> bytes:
     """Return the statement of a server at `base` as JSON.
 
     `interactions` are FHIR's codes; `parameters` gives (code, type) of the search parameters of each type;
     `references` gives (code, targets) of those that can be included;
-    `conditional` gives the members that tell which interactions take criteria.
+    `of_every_type` gives the members that are the same for all: which interactions take criteria, and operations.
     """
     codes = [{"code": code} for code in _TYPE_LEVEL if code in interactions]
     statement: dict[str, Any] = {
@@ -61,7 +61,7 @@ def capability_statement(
                 "mode": "server",
                 "security": {"cors": False, "description": "A bearer token with SMART scopes is required."},
                 "resource": [
-                    _resource(name, codes, parameters.get(name, ()), conditional) | _includes(name, references)
+                    _resource(name, codes, parameters.get(name, ()), of_every_type) | _includes(name, references)
                     for name in types
                 ],
                 "compartment": [f"{_COMPARTMENT}{name[0].lower()}{name[1:]}" for name in compartments],
@@ -84,7 +84,7 @@ def _includes(name: str, references: References) -> dict[str, list[str]]:
 
 
 def _resource(
-    name: str, codes: list[dict[str, str]], parameters: Sequence[tuple[str, str]], conditional: Mapping[str, Any]
+    name: str, codes: list[dict[str, str]], parameters: Sequence[tuple[str, str]], of_every_type: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {
         "type": name,
@@ -93,6 +93,6 @@ def _resource(
         "versioning": "versioned-update",
         "readHistory": True,
         "updateCreate": True,
-        **conditional,
+        **of_every_type,
         "searchParam": [{"name": code, "type": kind} for code, kind in parameters],
     }

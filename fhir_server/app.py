@@ -35,7 +35,7 @@ from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
 from fhir_server.interactions.message import Response
 from fhir_server.interactions.service import Limits, Service
-from fhir_server.interactions.table import TABLE, conditional
+from fhir_server.interactions.table import TABLE, of_every_type
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.include import references
 from fhir_server.search.kinds import Indexer
@@ -224,7 +224,7 @@ def _metadata(concord: Concord) -> Callable[[Tenant, str], Response]:
                 parameters=offered,
                 compartments=facts.compartments(),
                 references={name: [(p.code, p.targets) for p in references(registry, name)] for name in STORABLE},
-                conditional=conditional(concord.service),
+                of_every_type=of_every_type(concord.service),
             )
         return Response(200, made[base])
 

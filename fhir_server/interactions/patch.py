@@ -96,6 +96,11 @@ def _change(kind: str, body: bytes, resource_type: str, path: str) -> Callable[[
         raise Invalid(refused.issues) from refused
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise Invalid(f"the patch is not JSON: {problem}", path or "http") from problem
+    return changing(change, path)
+
+
+def changing(change: Patch, path: str = "") -> Callable[[bytes], bytes]:
+    """Return what a change of decoded JSON does to a body, whose decimals keep their digits."""
 
     def changed(before: bytes) -> bytes:
         try:

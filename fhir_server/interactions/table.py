@@ -19,6 +19,7 @@ from fhir_server.interactions.create import create
 from fhir_server.interactions.delete import delete
 from fhir_server.interactions.history import history, system_history, type_history, vread
 from fhir_server.interactions.message import Request, Response
+from fhir_server.interactions.meta import meta, meta_add, meta_delete
 from fhir_server.interactions.patch import patch
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import compartment, post_search, search
@@ -60,17 +61,27 @@ TABLE: tuple[Row, ...] = (
     Row("PATCH", ("{type}",), "patch", patch),
     Row("DELETE", ("{type}", "{id}"), "delete", delete),
     Row("DELETE", ("{type}",), "delete", delete),
+    Row("GET", ("{type}", "{id}", "$meta"), "operation", meta),
+    Row("POST", ("{type}", "{id}", "$meta-add"), "operation", meta_add),
+    Row("POST", ("{type}", "{id}", "$meta-delete"), "operation", meta_delete),
     Row("POST", (), "transaction", transaction),
 )
 
 
-def conditional(service: Service) -> dict[str, Any]:
-    """Return what the CapabilityStatement says of criteria."""
+def operations() -> list[dict[str, str]]:
+    """Return what the CapabilityStatement says of the operations on a resource of any type."""
+    names = sorted(row.shape[-1][1:] for row in TABLE if row.code == "operation")
+    return [{"name": n, "definition": f"http://hl7.org/fhir/OperationDefinition/Resource-{n}"} for n in names]
+
+
+def of_every_type(service: Service) -> dict[str, Any]:
+    """Return what the CapabilityStatement says of every type: of criteria and operations."""
     return {
         "conditionalCreate": True,
         "conditionalRead": "full-support",
         "conditionalUpdate": True,
         "conditionalDelete": "single" if service.limits.conditional_delete == 1 else "multiple",
+        "operation": operations(),
     }
 
 
@@ -84,6 +95,8 @@ def _shape(path: tuple[str, ...]) -> tuple[str, ...]:
         return path
     if len(path) == 3 and path[0] in facts.compartments() and (path[2] == "*" or path[2] in _TYPES):
         return ("{compartment}", "{id}", "{member}")
+    if len(path) == 3 and path[2].startswith("$"):
+        return ("{type}", "{id}", path[2])
     if len(path) > 1 and path[1] in ("_search", "_history"):
         return ("{type}", *path[1:])
     return ("{type}", "{id}", "_history", "{version}", *path[4:])[: max(len(path), 0)] if _plain(path) else path
