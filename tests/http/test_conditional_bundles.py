@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fhir_server.store.database import Tx
 from tests.fhir import Client
 
 SYSTEM = "http://ids.example"
@@ -192,6 +193,24 @@ async def test_fifty_transactions_with_one_conditional_create_make_one(fhir: Cli
     found = await asyncio.gather(*(statuses(fhir, unless("1"), unless(f"own-{n}")) for n in range(50)))
     assert sorted(first for first, _ in found) == ["200"] * 49 + ["201"]
     assert {second for _, second in found} == {"201"}
+
+
+async def test_the_statements_of_a_transaction_do_not_grow_with_its_criteria(
+    fhir: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    defer, fetch = Tx.defer, Tx.fetch
+    monkeypatch.setattr(Tx, "defer", lambda tx, sql, params=(): (sent.append(sql), defer(tx, sql, params))[1])
+    monkeypatch.setattr(Tx, "fetch", lambda tx, sql, params=(): (sent.append(sql), fetch(tx, sql, params))[1])
+    counts = []
+    for first, number in ((0, 2), (100, 50)):
+        sent.clear()
+        names = range(first, first + number)
+        entries = [unless(str(n)) for n in names]
+        entries += [entry("POST", "Observation", result(f"Patient?identifier={SYSTEM}|{n}")) for n in names]
+        assert await statuses(fhir, *entries) == ["201"] * 2 * number
+        counts.append(len(sent))
+    assert max(counts) < 12, sent
 
 
 async def test_hundreds_of_conditional_entries_are_one_transaction(fhir: Client) -> None:
