@@ -17,13 +17,14 @@ from conformance.search_params import Registry, SearchParam
 from fhir_server.errors import Invalid
 from fhir_server.search import include
 from fhir_server.search.chain import LIST, MAX_LINKS, Unknown, link, linked, member
+from fhir_server.search.composite import components, together
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.include import Include
 from fhir_server.search.match import LEAVES, Asked
 from fhir_server.search.modify import modifiers, question
 from fhir_server.search.reference import Place
 from fhir_server.search.terms import split
-from fhir_server.search.tree import Everything, Tree, all_of
+from fhir_server.search.tree import Everything, Tree, all_of, any_of
 
 Total: TypeAlias = Literal["none", "estimate", "accurate"]
 MAX_VALUES = 2000
@@ -194,6 +195,10 @@ class _Reader:
         param = self._registry.for_type(resource_type).get(code)
         if param is None:
             raise Unknown(f"{resource_type} has no search parameter {code[:100]!r}")
+        if parts := components(self._registry.for_type(resource_type), param):
+            if modifier:
+                raise _Unsupported("a composite takes no modifier")
+            return any_of([together(parts, text, self._place, self._now) for text in self._texts(value)])
         if param.kind not in LEAVES:
             raise Unknown(f"search parameters of type {param.kind}, such as {code}, are not supported")
         if modifier and modifier not in modifiers(param):
@@ -201,13 +206,17 @@ class _Reader:
         return self._alternatives(param, modifier, value)
 
     def _alternatives(self, param: SearchParam, modifier: str, value: str) -> Tree:
+        return question([Asked(param, modifier, text, self._place, self._now) for text in self._texts(value)])
+
+    def _texts(self, value: str) -> list[str]:
+        """Return the alternatives. Raises ValueError."""
         texts = split(value, ",")
         self._left -= len(texts)
         if self._left < 0:
             raise ValueError("too many values in one search")
         if "" in texts:
             raise ValueError("a value is missing")
-        return question([Asked(param, modifier, text, self._place, self._now) for text in texts])
+        return texts
 
     def _refuse(self, issue_code: str, name: str, text: str) -> None:
         self.issues.append(error(issue_code, text, f"http.{name[:100]}"))

@@ -51,6 +51,7 @@ SEARCHES: list[tuple[str, Params, int]] = [
     ("Observation", [("value-quantity", "gt0|http://unitsofmeasure.org|L")], 2000),
     ("Observation", [("value-quantity", "500||milli")], 50),
     ("Observation", [("value-quantity", "500")], 50),
+    ("Observation", [("code-value-quantity", f"{LOINC}|c40$0.500|http://unitsofmeasure.org|g")], 200),
     ("Observation", [], 50),
     ("Observation", [("patient", "77")], 60),
     ("Observation", [("subject", "77")], 60),

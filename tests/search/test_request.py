@@ -162,7 +162,7 @@ def test_an_unsupported_modifier_or_unusable_value_is_refused_always(
 @pytest.mark.parametrize(
     ("resource_type", "name", "kind"),
     [
-        ("Observation", "code-value-quantity", "composite"),
+        ("Observation", "component-code-value-quantity", "composite"),
         ("Location", "near", "special"),
     ],
 )
