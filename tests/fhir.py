@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ import msgspec
 import uvicorn
 
 from fhir_server.app import Concord, front, opened
+from fhir_server.commands.parts import listen
 from fhir_server.context import Tenant
 from fhir_server.settings import Settings
 from fhir_server.smart.tokens import mint
@@ -98,7 +98,7 @@ class Client:
 @asynccontextmanager
 async def running(dsn: str, **settings: Any) -> AsyncIterator[tuple[Concord, MovedClock]]:
     """Serve an installation on a free loopback port until the block ends."""
-    sock = socket.create_server(("127.0.0.1", 0))
+    sock = listen("127.0.0.1", 0)
     given = Settings.load(env="test", port=sock.getsockname()[1], max_body_bytes=MAX_BODY, **settings)
     moved = MovedClock()
     async with opened(given, dsn) as plain:
