@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from random import Random
 
@@ -92,9 +92,13 @@ async def opened(settings: Settings, dsn: str) -> AsyncIterator[Concord]:
         await db.close()
 
 
+# The specification's parameters, compiled once in a process: they are the same for every installation.
+_registry = cache(Registry.r4)
+
+
 async def _service(settings: Settings, db: Database) -> Service:
     secret = await keys.installation_secret(db)
-    registry = Registry.r4()
+    registry = _registry()
     hasher = Hasher(secret)
     limits = Limits(
         default_page=settings.default_page_size,

@@ -150,7 +150,7 @@ def _listening(fd: int | None, host: str, port: int) -> socket.socket:
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """Return a listening socket; `shared` lets several sockets have the same port, one for each process."""
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    # Said in full: only where asyncio sees that it is TCP does it turn off Nagle's delay, 40 ms for an answer in pieces.
+    # Said in full: asyncio turns off Nagle's delay, 40 ms for an answer in two pieces, only where it sees TCP.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
