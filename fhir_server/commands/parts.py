@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 import uvicorn
-import uvloop
 
 from adapters.mllp import Limits, Listener
 from fhir_server import life
 from fhir_server.app import Concord, front, keep_days, opened, receiver
 from fhir_server.app import worker as worker_of
-from fhir_server.commands.runtime import fail, server_dsn, settings_of, with_address
+from fhir_server.commands.runtime import fail, run, server_dsn, settings_of, with_address
 from fhir_server.engine import celery_app
 from fhir_server.engine.worker import Worker
 from fhir_server.settings import Settings
@@ -74,8 +74,7 @@ def _run(settings: Settings, pipe: int | None, work: Callable[[Concord, Stopped]
         async with opened(with_address(settings), dsn) as concord:
             await work(concord, stop.wait)
 
-    with server_dsn(settings) as dsn:
-        uvloop.run(main(dsn))
+    run(settings, main)
 
 
 def _celery(settings: Settings, broker_url: str, pipe: int | None) -> None:
@@ -95,8 +94,9 @@ def _celery(settings: Settings, broker_url: str, pipe: int | None) -> None:
 
 
 async def _http(concord: Concord, stopped: Stopped, fd: int | None) -> None:
+    sock = _listening(fd, concord.settings.host, concord.settings.port)
+    concord = msgspec.structs.replace(concord, settings=concord.settings.evolve(port=sock.getsockname()[1]))
     given = concord.settings
-    sock = _listening(fd, given.host, given.port)
     config = uvicorn.Config(
         front(concord),
         http="httptools",
@@ -111,6 +111,8 @@ async def _http(concord: Concord, stopped: Stopped, fd: int | None) -> None:
     # Signals are life's: uvicorn's own handlers would undo them.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     task = asyncio.create_task(server.serve(sockets=[sock]))
+    if fd is None:
+        _tell({"base_url": concord.base_url, "http_port": given.port})
     stop = asyncio.ensure_future(stopped())
     await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
@@ -128,6 +130,8 @@ async def _mllp(concord: Concord, stopped: Stopped, fd: int | None) -> None:
             ),
             faults=receive.fault,
         )
+        if fd is None:
+            _tell({"mllp_port": listener.port})
         await stopped()
         await listener.stop()
 
@@ -141,6 +145,11 @@ async def _worker(concord: Concord, stopped: Stopped) -> None:
     work.stop()
     await task
     days.cancel()
+
+
+def _tell(ports: dict[str, Any]) -> None:
+    """Tell the ports as one JSON line, as `concord serve` does; its own children leave that to it."""
+    print(msgspec.json.encode(ports).decode(), flush=True)
 
 
 def _listening(fd: int | None, host: str, port: int) -> socket.socket:

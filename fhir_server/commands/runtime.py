@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import msgspec
+import psycopg
 import typer
 import uvloop
 from rich.console import Console
@@ -98,5 +99,7 @@ def run(settings: Settings, work: Callable[[str], Coroutine[Any, Any, None]]) ->
     try:
         with server_dsn(settings) as dsn:
             uvloop.run(work(dsn))
+    except psycopg.OperationalError as problem:
+        fail(f"the database cannot be reached: {str(problem).strip()}; concord check tells more")
     except (EmbeddedError, MigrationError, FhirError, OSError) as problem:
         fail(str(problem))
