@@ -40,7 +40,7 @@ def _held(request: Request, version: int, updated: datetime) -> bool:
     since = request.headers.get("if-modified-since")
     try:
         moment = parsedate_to_datetime(since) if since else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
     return moment is not None and moment.tzinfo is not None and updated.replace(microsecond=0) <= moment
 

@@ -76,7 +76,10 @@ def request_of(item: Entry, path: str, prefer: str | None) -> Request:
         raise Invalid("every entry of a batch or transaction needs a request", path)
     if asked.method not in METHODS:
         raise Invalid(f"{asked.method} is not one of {', '.join(METHODS)}", f"{path}.request.method")
-    parts = urlsplit(asked.url)
+    try:
+        parts = urlsplit(asked.url)
+    except ValueError as problem:
+        raise Invalid(f"request.url is no address: {problem}", f"{path}.request.url") from problem
     if parts.scheme or parts.netloc:
         raise Invalid("request.url must be relative to the FHIR base", f"{path}.request.url")
     segments = tuple(unquote(s) for s in parts.path.strip("/").split("/") if s)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from conformance.r4.types import CODE_TYPES, TYPE_CODES
-from conformance.structures import STORABLE
+from conformance.structures import STORABLE, decode
 from fhir_server.context import Context
 from fhir_server.errors import Forbidden, Gone, Invalid, NotFound
 from fhir_server.interactions import answer
@@ -22,7 +22,7 @@ from fhir_server.interactions.read import find
 from fhir_server.interactions.service import Service
 from fhir_server.search import date
 from fhir_server.search.plan import condition
-from fhir_server.search.tree import Tree
+from fhir_server.search.tree import Everything, OfPatient, Tree
 from fhir_server.smart.policy import visible
 from fhir_server.store import history as versions
 from fhir_server.store.history import Group, Version, Window
@@ -44,6 +44,8 @@ async def vread(service: Service, ctx: Context, request: Request) -> Response:
         raise NotFound(f"{resource_type}/{resource_id} has no version {wanted[:20]}")
     version = await versions.version(service.db, ctx.tenant.id, row, number)
     if version is None:
+        raise NotFound(f"{resource_type}/{resource_id} has no version {wanted[:20]}")
+    if not _may_see(service, ctx, resource_type, resource_id, version.body, "r"):
         raise NotFound(f"{resource_type}/{resource_id} has no version {wanted[:20]}")
     if version.body is None:
         raise Gone(f"version {wanted} of {resource_type}/{resource_id} is its deletion")
@@ -88,6 +90,7 @@ def _groups(service: Service, ctx: Context, types: Sequence[str]) -> list[Group]
 async def _page(
     service: Service, ctx: Context, request: Request, groups: Sequence[Group], window: Window, total: int | None = None
 ) -> Response:
+    letter = "s" if total is None and window.rid is None else "r"
     asked = msgspec.structs.replace(window, count=window.count + 1)
     found = await versions.page(service.db, ctx.tenant.id, groups, asked)
     page = found[: window.count]
@@ -96,7 +99,22 @@ async def _page(
     if len(found) > window.count:
         query = [pair for pair in request.query if pair[0] != "_cursor"]
         links.append(link("next", address, [*query, ("_cursor", _closed(page[-1]))]))
-    return Response(200, bundle("history", [_entry(ctx.base, v) for v in page], links, ctx.now, total))
+    seen = [
+        version
+        for version in page
+        if _may_see(service, ctx, CODE_TYPES[version.type], version.id, version.body, letter)
+    ]
+    told = total if len(seen) == len(page) else None
+    return Response(200, bundle("history", [_entry(ctx.base, v) for v in seen], links, ctx.now, told))
+
+
+def _may_see(service: Service, ctx: Context, name: str, resource_id: str, body: bytes | None, letter: str) -> bool:
+    """Tell whether the grant may see this very version: before a correction it may have been another patient's."""
+    tree = visible(ctx.grant, service.hasher, name, letter)
+    if isinstance(tree, Everything) or body is None:
+        return True
+    entries = service.indexer.entries(ctx.tenant.id, ctx.base, name, resource_id, decode(name, body))
+    return isinstance(tree, OfPatient) and entries.patient == tree.self_key
 
 
 def _entry(base: str, version: Version) -> bytes:

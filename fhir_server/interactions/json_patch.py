@@ -76,7 +76,7 @@ def _merged(value: Json, patch: Json) -> Json:
 
 def _check(number: int, one: Json) -> None:
     where = f"operation {number}"
-    if not isinstance(one, dict) or one.get("op") not in _NEEDS:
+    if not isinstance(one, dict) or not isinstance(one.get("op"), str) or one["op"] not in _NEEDS:
         raise Invalid(f"{where}: op is one of {', '.join(_NEEDS)}")
     for name in _NEEDS[one["op"]]:
         if name not in one:

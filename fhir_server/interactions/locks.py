@@ -10,9 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from fhir_server.errors import TooLarge
 from fhir_server.interactions.criteria import Criteria, identifier_lock
 from fhir_server.interactions.draft import Save
 from fhir_server.search.hashing import Hasher
+
+# All tenants share PostgreSQL's table of locks.
+MAX_LOCKS = 10_000
 
 
 class _Identifier(msgspec.Struct):
@@ -42,6 +46,8 @@ def locks_of(hasher: Hasher, tenant_id: int, saves: Sequence[Save], criteria: It
             keys.add(hasher.self_key(tenant_id, save.type, save.id))
         values = {value for _, value in (*save.match, *identifiers(save.resource))}
         keys.update(identifier_lock(hasher, tenant_id, save.type, value) for value in values)
+    if len(keys) > MAX_LOCKS:
+        raise TooLarge(f"{len(keys)} identifiers and ids in one write; this server takes {MAX_LOCKS}")
     return sorted(keys)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -27,6 +28,15 @@ class Response(msgspec.Struct, frozen=True):
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = {}
+
+
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
+
+
+def require_id(resource_id: str, path: str) -> None:
+    """Raise Invalid for an id that FHIR does not allow: http://hl7.org/fhir/R4/datatypes.html#id"""
+    if not _ID.match(resource_id):
+        raise Invalid(f"'{resource_id[:80]}' is not a FHIR id: 1 to 64 of A-Z a-z 0-9 - .", path)
 
 
 def preference(request: Request, name: str) -> str | None:

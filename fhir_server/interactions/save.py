@@ -23,7 +23,7 @@ from fhir_server.store.audit import Audited
 from fhir_server.store.database import Clash, Tx
 from fhir_server.store.resources import Current, Write
 
-Guard = Callable[[str, Entries], None]
+Guard = Callable[[str, str, Entries], None]
 _ACTION = {200: "update", 201: "create", 204: "delete"}
 
 
@@ -62,7 +62,7 @@ def _check(service: Service, ctx: Context, drafts: Sequence[Draft], guard: Guard
     if guard:
         for draft in drafts:
             if draft.entries:
-                guard(draft.type, draft.entries)
+                guard(draft.type, draft.action, draft.entries)
 
 
 def _refuse_twice(drafts: Sequence[Draft]) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from fhir_server.context import Context
-from fhir_server.errors import Invalid, Precondition
+from fhir_server.errors import Precondition
 from fhir_server.interactions import answer
 from fhir_server.interactions.body import members_of, text_member
 from fhir_server.interactions.draft import Save
-from fhir_server.interactions.message import Request, Response, if_match, refuse_conditions
+from fhir_server.interactions.message import Request, Response, if_match, refuse_conditions, require_id
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.write import commit
-
-_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
 
 
 async def update(service: Service, ctx: Context, request: Request) -> Response:
@@ -29,8 +25,7 @@ def update_of(service: Service, request: Request, path: str = "", full_url: str 
     if len(request.path) == 1:
         return conditional_update_of(service, request, path, full_url)
     resource_type, resource_id = request.path
-    if not _ID.match(resource_id):
-        raise Invalid(f"'{resource_id[:80]}' is not a FHIR id: 1 to 64 of A-Z a-z 0-9 - .", path or resource_type)
+    require_id(resource_id, path or resource_type)
     return Save(
         type=resource_type,
         action="update",

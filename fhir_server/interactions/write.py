@@ -39,8 +39,8 @@ async def commit(service: Service, ctx: Context, saves: Sequence[Save]) -> list[
 
 
 async def _once(service: Service, ctx: Context, saves: Sequence[Save]) -> list[Saved]:
-    def guard(resource_type: str, entries: Entries) -> None:
-        if not may_hold(ctx.grant, service.hasher, resource_type, entries.patient):
+    def guard(resource_type: str, action: str, entries: Entries) -> None:
+        if not may_hold(ctx.grant, service.hasher, resource_type, entries.patient, _LETTER[action]):
             raise Forbidden(f"this token may not write a {resource_type} of another patient")
 
     async with service.db.transaction(ctx.tenant.id) as tx:
@@ -50,6 +50,9 @@ async def _once(service: Service, ctx: Context, saves: Sequence[Save]) -> list[S
 async def _may_touch(service: Service, ctx: Context, item: Save) -> None:
     """Refuse as unknown what the grant cannot see; a resource that does not exist yet may be made."""
     tree = visible(ctx.grant, service.hasher, item.type, _LETTER[item.action])
+    if item.action == "patch":
+        # Its answer shows the resource, and a patch may ask what is in it.
+        visible(ctx.grant, service.hasher, item.type, "r")
     if isinstance(tree, Everything) or item.id is None:
         return
     try:

@@ -61,15 +61,22 @@ def _year_start(year: int) -> datetime:
 
 def _moment(text: str) -> Interval:
     if text[16:17] != ":":  # hours and minutes only, which searches may give
-        start, width = datetime.fromisoformat(text), _MINUTE
+        start, width = _utc(text), _MINUTE
     elif text[17:19] == "60":
         start, _ = _moment(f"{text[:17]}59{text[19:]}")
         return _plus(start, _SECOND), _plus(_plus(start, _SECOND), _SECOND)
     else:
-        start, width = datetime.fromisoformat(text), _width(text)
-    if start.tzinfo is None:
-        start = start.replace(tzinfo=UTC)
+        start, width = _utc(text), _width(text)
     return start, _plus(start, width)
+
+
+def _utc(text: str) -> datetime:
+    """Return a moment in UTC; one that a zone carries over the edge of time stays at the edge."""
+    moment = datetime.fromisoformat(text)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        return BEGINNING if moment.year == BEGINNING.year else FOREVER
 
 
 def _width(text: str) -> timedelta:

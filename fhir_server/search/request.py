@@ -28,6 +28,9 @@ from fhir_server.search.tree import Everything, Tree, all_of, any_of
 
 Total: TypeAlias = Literal["none", "estimate", "accurate"]
 MAX_VALUES = 2000
+# PostgreSQL's time to plan a search grows with the square of its conditions, and faster.
+MAX_FILTERS = 20
+MAX_PARAMETERS = 100
 MAX_INCLUDES = 50
 
 
@@ -96,6 +99,8 @@ def parse(
     """
     place = Place(hasher, tenant_id, base)
     reader = _Reader(resource_type, registry, place, now, lenient, max_values)
+    if len(params) > MAX_PARAMETERS:
+        raise Invalid(f"{len(params)} parameters in one search; this server takes {MAX_PARAMETERS}")
     for name, value in params:
         reader.take(name, value)
     if reader.issues:
@@ -168,6 +173,8 @@ class _Reader:
         try:
             if name.partition(":")[0] in include.NAMES:
                 self._include(name, value)
+            elif len(self._trees) >= MAX_FILTERS:
+                raise ValueError(f"more than {MAX_FILTERS} parameters in one search")
             else:
                 self._trees.append(self._tree(self._type, name, value))
             self._applied.append((name, value))

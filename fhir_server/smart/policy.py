@@ -35,9 +35,9 @@ def visible(grant: Grant, hasher: Hasher, resource_type: str, letter: str) -> Tr
     return OfPatient(hasher.self_key(grant.tenant.id, "Patient", grant.patient))
 
 
-def may_hold(grant: Grant, hasher: Hasher, resource_type: str, patient: int | None, letters: str = "cud") -> bool:
-    """Tell whether the grant may leave behind a resource of this patient (a self_key, or None)."""
-    allowed = [s for letter in letters for s in covers(grant.scopes, resource_type, letter)]
+def may_hold(grant: Grant, hasher: Hasher, resource_type: str, patient: int | None, letter: str) -> bool:
+    """Tell whether the grant may leave behind, by interaction `letter`, a resource of this patient (a self_key)."""
+    allowed = covers(grant.scopes, resource_type, letter)
     if any(scope.context != "patient" for scope in allowed):
         return True
     if grant.patient is None or patient is None:

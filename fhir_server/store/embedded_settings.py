@@ -15,6 +15,7 @@ FIXED: dict[str, str] = {
     "listen_addresses": "",  # no TCP at all: the socket in a closed folder is the only way in
     "unix_socket_permissions": "0700",
     "max_connections": "200",
+    "max_locks_per_transaction": "256",  # a large bundle locks each of its identifiers
     "random_page_cost": "1.1",  # 4 makes the planner AND two bitmaps where one index answers: 25 ms instead of 3-5
     "jit": "off",  # our statements are short; compiling one costs more than running it
     "max_parallel_workers_per_gather": "0",  # the cores are busy with other requests already
