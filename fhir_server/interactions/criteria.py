@@ -14,12 +14,11 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context
 from fhir_server.errors import Forbidden, Invalid, Precondition
 from fhir_server.interactions.service import Service
 from fhir_server.search.hashing import Hasher
-from fhir_server.search.plan import condition
+from fhir_server.search.named import by_key, one_by_one
 from fhir_server.search.request import parse
 from fhir_server.search.terms import split, unescape
 from fhir_server.search.tree import AllKeys, Everything, Tree
@@ -122,61 +121,20 @@ def _locks(hasher: Hasher, tenant_id: int, resource_type: str, query: Query) -> 
 async def find(tx: Tx, tenant_id: int, asked: Sequence[Criteria]) -> list[list[Found]]:
     """Return what each of the criteria finds, at most `most` + 1 rows, in a handful of statements for any number."""
     found: list[list[Found]] = [[] for _ in asked]
-    by_key: dict[tuple[Tree, Tree], list[tuple[int, Criteria]]] = {}
+    by_grant: dict[tuple[Tree, Tree], list[tuple[int, Criteria]]] = {}
     others: list[tuple[int, Criteria]] = []
     for number, one in enumerate(asked):
         if isinstance(one.tree, AllKeys) and len(one.tree.keys) == 1:
-            by_key.setdefault((one.restrict, one.may), []).append((number, one))
+            by_grant.setdefault((one.restrict, one.may), []).append((number, one))
         else:
             others.append((number, one))
-    for group in by_key.values():
-        for row in await tx.fetch(*_by_key(tenant_id, group)):
+    for group in by_grant.values():
+        for row in await tx.fetch(*by_key(tenant_id, group)):
             found[row[0]].append(Found(*row))
     for first in range(0, len(others), _TOGETHER):
-        for row in await tx.fetch(*_one_by_one(tenant_id, others[first : first + _TOGETHER])):
+        for row in await tx.fetch(*one_by_one(tenant_id, others[first : first + _TOGETHER])):
             found[row[0]].append(Found(*row))
     return found
-
-
-_COLUMNS = "resource.id, resource.version, resource.updated, resource.self_key, resource.body"
-_Sql = tuple[str, tuple[object, ...]]
-
-
-def _by_key(tenant_id: int, group: Sequence[tuple[int, Criteria]]) -> _Sql:
-    """Return one statement for criteria that ask for one key each, under one permission."""
-    allowed, allowed_values = condition(group[0][1].restrict, tenant_id)
-    may, may_values = condition(group[0][1].may, tenant_id)
-    sql = (
-        "select wanted.n, r.* from unnest(%s::int[], %s::smallint[], %s::bigint[], %s::int[])"  # noqa: S608
-        " as wanted (n, type, key, most) cross join lateral"
-        f" (select {_COLUMNS}, {may or 'true'} from resource where resource.tenant_id = %s"
-        " and resource.type = wanted.type and resource.keys @> array[wanted.key] and resource.body is not null"
-        f" and {allowed or 'true'} order by resource.rid limit wanted.most) r"
-    )
-    keys = [one.tree.keys[0] for _, one in group if isinstance(one.tree, AllKeys)]
-    wanted = (
-        [number for number, _ in group],
-        [TYPE_CODES[one.type] for _, one in group],
-        keys,
-        [one.most + 1 for _, one in group],
-    )
-    return sql, (*wanted, *may_values, tenant_id, *allowed_values)
-
-
-def _one_by_one(tenant_id: int, group: Sequence[tuple[int, Criteria]]) -> _Sql:
-    """Return one statement for criteria of any kind."""
-    pieces, values = [], []
-    for number, one in group:
-        may, may_values = condition(one.may, tenant_id)
-        where, where_values = condition(one.tree, tenant_id)
-        allowed, allowed_values = condition(one.restrict, tenant_id)
-        pieces.append(
-            f"(select %s::int, {_COLUMNS}, {may or 'true'} from resource"  # noqa: S608
-            " where resource.tenant_id = %s and resource.type = %s and resource.body is not null"
-            f" and {where} and {allowed or 'true'} order by resource.rid + 0 limit %s)"
-        )
-        values += [number, *may_values, tenant_id, TYPE_CODES[one.type], *where_values, *allowed_values, one.most + 1]
-    return " union all ".join(pieces), tuple(values)
 
 
 def only(one: Criteria, found: Sequence[Found]) -> Found | None:

@@ -47,7 +47,7 @@ async def identify(service: Service, ctx: Context, tx: Tx, saves: Sequence[Save]
     Raises Precondition where one identifier is carried by several resources, or criteria find several.
     """
     asked = asked_of(service, ctx, saves)
-    keys = [_keys(service, ctx, save) for save in saves]
+    keys = [match_keys(service, ctx, save) for save in saves]
     resources.lock_keys(tx, locks_of(service.hasher, ctx.tenant.id, saves, asked.every()))
     rows = await _carriers(tx, keys)
     resolved = await resolve(service, ctx, tx, asked, saves)
@@ -55,7 +55,7 @@ async def identify(service: Service, ctx: Context, tx: Tx, saves: Sequence[Save]
     carriers = [patched.get(n) or _met(s, keys[n], rows) for n, s in enumerate(saves)]
     single, met, first = _spread(saves, carriers, resolved)
     single = _applied(service, ctx, tx, single, met)
-    ids, of = _ids(single, [_keys(service, ctx, save) for save in single], met)
+    ids, of = _ids(single, [match_keys(service, ctx, save) for save in single], met)
     made = [(save, ids[n]) for save, n in zip(single, of, strict=True)]
     links = {save.full_url: f"{save.type}/{made_id}" for save, made_id in made if save.full_url}
     relative = targets(service, ctx, asked, resolved, made)
@@ -66,7 +66,7 @@ async def identify(service: Service, ctx: Context, tx: Tx, saves: Sequence[Save]
             _refuse_other(save, earlier)
             continue
         body = _linked(save, links, relative)
-        body = _merged(save, earlier.body if earlier else row.body if row else None, body)
+        body = merged(save, earlier.body if earlier else row.body if row else None, body)
         drafts[number] = _draft(service, ctx, save, ids[number], body, row)
     return Identified([drafts[n] for n in sorted(drafts)], [None if n is None else of[n] for n in first])
 
@@ -138,7 +138,8 @@ def _draft(service: Service, ctx: Context, save: Save, resource_id: str, body: b
     return Draft(save, resource_id, self_key, body, fresh=fresh, found=row if isinstance(row, Found) else None)
 
 
-def _keys(service: Service, ctx: Context, save: Save) -> list[int]:
+def match_keys(service: Service, ctx: Context, save: Save) -> list[int]:
+    """Return the index keys of the identifiers that a save may meet its resource by, in order of preference."""
     return [service.hasher.token(ctx.tenant.id, save.type, "identifier", s, v) for s, v in save.match]
 
 
@@ -179,7 +180,8 @@ def _asked_for(save: Save) -> list[str]:
     return [] if save.criteria is None else [f"{save.type}?{urlencode(save.criteria)}"]
 
 
-def _merged(save: Save, existing: bytes | None, incoming: bytes | None) -> bytes | None:
+def merged(save: Save, existing: bytes | None, incoming: bytes | None) -> bytes | None:
+    """Return what the resource becomes: `existing` itself where the save says nothing new."""
     if existing is None or incoming is None or save.merge is None:
         return incoming
     before = _decoder.decode(existing)

@@ -8,26 +8,22 @@ matter that another writer may be changing it meanwhile.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from typing import Any
-
-import msgspec
 
 from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context
 from fhir_server.interactions.draft import Save, Saved
+from fhir_server.interactions.identify import match_keys, merged
 from fhir_server.interactions.service import Service
 from fhir_server.store import resources
 from fhir_server.store.database import Tx
 from fhir_server.store.resources import Current
 
 SHARED = frozenset(("Organization", "Practitioner", "PractitionerRole", "Location"))
-_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
 
 
 async def known(service: Service, ctx: Context, tx: Tx, saves: Sequence[Save]) -> Mapping[int, Saved]:
     """Return, by number, the saves of shared types that meet a resource which says all of it already."""
-    asked = {n: _keys(service, ctx, save) for n, save in enumerate(saves) if _may_be_known(save)}
+    asked = {n: match_keys(service, ctx, save) for n, save in enumerate(saves) if _may_be_known(save)}
     wanted = sorted({key for keys in asked.values() for key in keys})
     rows = await resources.find_by_keys(tx, wanted, lock=False) if wanted else []
     met = {n: row for n, keys in asked.items() if (row := _carrier(saves[n].type, keys, rows))}
@@ -39,10 +35,6 @@ def _may_be_known(save: Save) -> bool:
     return save.type in SHARED and save.action == "match" and b'"urn:uuid:' not in (save.resource or b"")
 
 
-def _keys(service: Service, ctx: Context, save: Save) -> list[int]:
-    return [service.hasher.token(ctx.tenant.id, save.type, "identifier", s, v) for s, v in save.match]
-
-
 def _carrier(resource_type: str, keys: Sequence[int], rows: Sequence[Current]) -> Current | None:
     """Return the one row that carries any of the keys; where there are several, the locked way decides."""
     found = [row for row in rows if row.type == TYPE_CODES[resource_type] and not set(keys).isdisjoint(row.keys)]
@@ -50,10 +42,7 @@ def _carrier(resource_type: str, keys: Sequence[int], rows: Sequence[Current]) -
 
 
 def _says_all(save: Save, row: Current) -> bool:
-    if row.body is None or save.resource is None or save.merge is None:
-        return False
-    before = _decoder.decode(row.body)
-    return bool(save.merge(before, _decoder.decode(save.resource)) == before)
+    return save.merge is not None and row.body is not None and merged(save, row.body, save.resource) is row.body
 
 
 def _saved(resource_type: str, row: Current) -> Saved:

@@ -5,7 +5,6 @@ http://hl7.org/fhir/R4/search.html
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl
 
@@ -20,7 +19,7 @@ from fhir_server.errors import Forbidden, Invalid, UnsupportedMedia
 from fhir_server.interactions import subset
 from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.include import Row, included
-from fhir_server.interactions.message import Request, Response, preference
+from fhir_server.interactions.message import Request, Response, preference, require_id
 from fhir_server.interactions.resolve import resolved
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.subset import cut
@@ -33,7 +32,6 @@ from fhir_server.store.wire import Rows
 
 _FORM = "application/x-www-form-urlencoded"
 _TYPE = "_type"
-_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
 _OF_ITSELF = "{def}"
 Query = Sequence[tuple[str, str]]
 
@@ -69,8 +67,7 @@ async def compartment(service: Service, ctx: Context, request: Request) -> Respo
     """Return what of a type, or `*` of all, is in the compartment of a resource and meets the query."""
     owner, owner_id, member = request.path
     members = facts.compartments()[owner]
-    if not _ID.match(owner_id):
-        raise Invalid(f"{owner_id[:80]!r} is not a FHIR id: 1 to 64 of A-Z a-z 0-9 - .")
+    require_id(owner_id, owner)
     if member != "*" and member not in {owner, *members}:
         raise Invalid(f"{member} is not in the compartment of {owner}")
     types = sorted({owner, *members}) if member == "*" else (member,)
