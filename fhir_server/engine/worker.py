@@ -149,7 +149,7 @@ class Worker:
                 self._bury(tx, claimed, result.issues)
             else:
                 inbox.finish(tx, claimed, self._clock(), _written(result), storable(result.issues))
-            await _sent(tx)  # what was queued fails here, if it fails, where the try is still counted
+            await tx.flush()  # what was queued fails here, if it fails, where the try is still counted
         except Exception as failure:
             await self._settle(tx, claimed, failure)
 
@@ -163,7 +163,7 @@ class Worker:
         """Record the failure. One that cannot be recorded as it is would come back for ever, ahead of all others."""
         try:
             self._failed(tx, claimed, failure)
-            await _sent(tx)
+            await tx.flush()
         except Busy:
             raise
         except Exception:
@@ -194,10 +194,6 @@ class Worker:
 
     def _call_in(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._call)
-
-
-async def _sent(tx: Tx) -> None:
-    await tx.fetch("select 1")
 
 
 def _may_pass(failure: Exception) -> bool:

@@ -16,6 +16,7 @@ from fhir_server.errors import Gone, Invalid, NotFound, Precondition
 from fhir_server.interactions.conditional import Resolved, asked_of, resolve, targets
 from fhir_server.interactions.criteria import Found
 from fhir_server.interactions.draft import Draft, Save
+from fhir_server.interactions.guard import Guard
 from fhir_server.interactions.link import rewrite, rewrite_relative, under_same_base
 from fhir_server.interactions.locks import locks_of
 from fhir_server.interactions.service import Service
@@ -41,14 +42,19 @@ class Identified(msgspec.Struct):
 Met = Current | Found | None
 
 
-async def identify(service: Service, ctx: Context, tx: Tx, saves: Sequence[Save]) -> Identified:
+async def identify(
+    service: Service, ctx: Context, tx: Tx, saves: Sequence[Save], guard: Guard | None = None
+) -> Identified:
     """Settle the id of every save, link the saves to each other and merge those that meet an existing resource.
 
-    Raises Precondition where one identifier is carried by several resources, or criteria find several.
+    `guard` is asked once the locks are held and before anything of a row is looked at. Raises Precondition where one
+    identifier is carried by several resources, or criteria find several, and what `guard` raises.
     """
     asked = asked_of(service, ctx, saves)
     keys = [match_keys(service, ctx, save) for save in saves]
     resources.lock_keys(tx, locks_of(service.hasher, ctx.tenant.id, saves, asked.every()))
+    if guard:
+        await guard.before(tx, saves)
     rows = await _carriers(tx, keys)
     resolved = await resolve(service, ctx, tx, asked, saves)
     patched = await _patched(service, ctx, tx, saves)

@@ -6,7 +6,7 @@ http://hl7.org/fhir/R4/http.html#transactional-integrity
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from conformance.issue import Issue
@@ -15,15 +15,14 @@ from fhir_server.context import Context
 from fhir_server.errors import Conflict, Invalid, Precondition
 from fhir_server.interactions.body import stamped
 from fhir_server.interactions.draft import Draft, Save, Saved
+from fhir_server.interactions.guard import Guard
 from fhir_server.interactions.identify import identify
 from fhir_server.interactions.service import Service
-from fhir_server.search.kinds import Entries
 from fhir_server.store import audit, resources
 from fhir_server.store.audit import Audited
 from fhir_server.store.database import Clash, Tx
 from fhir_server.store.resources import Current, Write
 
-Guard = Callable[[str, str, Entries], None]
 _ACTION = {200: "update", 201: "create", 204: "delete"}
 
 
@@ -33,9 +32,9 @@ async def save(
     """Write all of `saves` or none, and return what became of each, in order.
 
     The number of statements does not grow with the number of saves. Raises Invalid with every problem of every
-    resource, Precondition where If-Match fails or an identifier finds several.
+    resource, Precondition where If-Match fails or an identifier finds several, and what `guard` raises.
     """
-    found = await identify(service, ctx, tx, saves)
+    found = await identify(service, ctx, tx, saves, guard)
     _check(service, ctx, found.drafts, guard)
     current = await _current(tx, found.drafts)
     settled = [_settle(ctx.now, draft, current.get(draft.self_key)) for draft in found.drafts]
@@ -62,7 +61,7 @@ def _check(service: Service, ctx: Context, drafts: Sequence[Draft], guard: Guard
     if guard:
         for draft in drafts:
             if draft.entries:
-                guard(draft.type, draft.action, draft.entries)
+                guard.after(draft.type, draft.action, draft.entries)
 
 
 def _refuse_twice(drafts: Sequence[Draft]) -> None:

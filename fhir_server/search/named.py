@@ -76,3 +76,14 @@ def one_by_one(tenant_id: int, group: Sequence[tuple[int, Named]]) -> _Sql:
         )
         values += [number, *may_values, tenant_id, TYPE_CODES[one.type], *where_values, *allowed_values, one.most + 1]
     return " union all ".join(pieces), tuple(values)
+
+
+def told(tenant_id: int, self_keys: Sequence[int], trees: Sequence[Tree]) -> _Sql:
+    """Return the statement that locks rows, in the order of their keys, and tells of each which trees it meets."""
+    asked = [condition(tree, tenant_id) for tree in trees]
+    columns = "".join(f", ({where or 'true'}) is true" for where, _ in asked)
+    sql = (
+        f"select resource.self_key{columns} from resource where resource.tenant_id = %s"  # noqa: S608
+        " and resource.self_key = any(%s::bigint[]) order by resource.self_key for update of resource"
+    )
+    return sql, (*(value for _, values in asked for value in values), tenant_id, list(self_keys))

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from conformance.references import Literal, literal
+from conformance.references import Literal, literal, same_base
 from fhir_server.search.hashing import Hasher
 
 Hashes = list[int]
@@ -29,7 +29,9 @@ class Place(msgspec.Struct, frozen=True):
     def local(self, text: str) -> Literal | None:
         """Return the parts of a reference to a resource of this tenant; None for any other."""
         found = literal(text)
-        return found if found and found.base in ("", self.base) else None
+        if found is None or found.base in ("", self.base):
+            return found
+        return found if same_base(found.base, self.base) else None
 
     def self_key(self, target: Literal) -> int:
         """Return the key of the resource that a local reference names."""

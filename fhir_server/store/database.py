@@ -154,9 +154,14 @@ class Tx:
     async def fetch(self, sql: str, params: Sequence[Any] = ()) -> Rows:
         """Send what is queued and this, and return this one's rows. Raises as Database.fetch."""
         self._deferred.append((sql, params))
-        results = await self._flush()
+        results = await self._send()
         assert self._wire is not None
         return self._wire.rows(results[-1])
+
+    async def flush(self) -> None:
+        """Send what is queued, if anything is, so that it fails here if it fails. Raises as Database.fetch."""
+        if self._deferred:
+            await self._send()
 
     def savepoint(self, name: str) -> None:
         """Queue a point to which `rollback_to` can return; only after a fetch."""
@@ -166,7 +171,7 @@ class Tx:
         """Forget what is queued and take back what was done since the savepoint, failed or not."""
         self._deferred = [(f"rollback to savepoint {savepoint}", ())]
 
-    async def _flush(self) -> list[pq.abc.PGresult]:
+    async def _send(self) -> list[pq.abc.PGresult]:
         if self._ended:
             raise RuntimeError("the transaction has ended")
         batch, self._deferred = self._deferred, []
@@ -182,7 +187,7 @@ class Tx:
                 await _fetch(self._pool, self._deferred)
             return
         self._deferred.append(("commit", ()))
-        results = await self._flush()
+        results = await self._send()
         # COMMIT of a failed transaction is answered by ROLLBACK, without an error.
         if results[-1].command_status != b"COMMIT":
             raise errors.Busy("the transaction had failed before and was taken back")

@@ -171,12 +171,12 @@ async def claim(tx: Tx, now: datetime) -> Claimed | None:
 
     `tx` is a transaction without tenant; it gets the message's. It belongs to this message until it ends.
     """
-    ticket = await tickets.claim(tx, MESSAGE, now)
-    if ticket is None:
-        return None
-    assert ticket.received is not None
-    rows = await tx.fetch(_LOAD, (ticket.tenant_id, ticket.received, ticket.target))
-    return Claimed(ticket, ticket.target, ticket.received, *rows[0])
+    while ticket := await tickets.claim(tx, MESSAGE, now):
+        rows = await tx.fetch(_LOAD, (ticket.tenant_id, ticket.received, ticket.target))
+        if rows and ticket.received is not None:
+            return Claimed(ticket, ticket.target, ticket.received, *rows[0])
+        tickets.clear(tx, ticket)
+    return None
 
 
 _SETTLE = """

@@ -70,12 +70,12 @@ async def claim(tx: Tx, now: datetime) -> ClaimedJob | None:
 
     `tx` is a transaction without tenant; it gets the job's.
     """
-    ticket = await tickets.claim(tx, JOB, now)
-    if ticket is None:
-        return None
     sql = "select kind, payload, attempts from job where tenant_id = %s and id = %s"
-    rows = await tx.fetch(sql, (ticket.tenant_id, ticket.target))
-    return ClaimedJob(ticket, ticket.target, *rows[0])
+    while ticket := await tickets.claim(tx, JOB, now):
+        if rows := await tx.fetch(sql, (ticket.tenant_id, ticket.target)):
+            return ClaimedJob(ticket, ticket.target, *rows[0])
+        tickets.clear(tx, ticket)
+    return None
 
 
 _SETTLE = """

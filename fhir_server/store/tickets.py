@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
+import structlog
 
 from fhir_server.store.database import Database, Tx
 
@@ -18,6 +19,9 @@ MESSAGE, JOB = 1, 2
 CHANNEL = "concord_jobs"
 # What is done under a claimed ticket can be taken back to here without losing the claim.
 WORK = "work"
+
+
+log = structlog.get_logger(__name__)
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -86,6 +90,12 @@ def remove(tx: Tx, ticket: Ticket) -> None:
     tx.defer(_DELETE, _key(ticket))
     tx.defer(*lock_orders([ticket.order_hash]))
     tx.defer(_PROMOTE, (ticket.tenant_id, ticket.order_hash) * 2)
+
+
+def clear(tx: Tx, ticket: Ticket) -> None:
+    """Queue that a ticket goes whose work is no longer there, as after its day was dropped, and log it."""
+    log.warning("a ticket without its work was cleared", tenant=ticket.tenant_id, message_id=ticket.target)
+    remove(tx, ticket)
 
 
 def _key(ticket: Ticket) -> tuple[int, int, int]:

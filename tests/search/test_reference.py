@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conformance.references import literal, target_type
+from conformance.references import literal, same_base, target_type
 from fhir_server.errors import Invalid
 from fhir_server.search.tree import AllKeys, AnyKey
 from tests.search.world import BASE, TENANT, finds, hasher, index, search
@@ -26,6 +26,45 @@ def observation(**subject: Any) -> dict[str, Any]:
 def test_a_local_reference_is_found_however_it_is_written(written: str, sought: str) -> None:
     assert finds(observation(reference=written), ("subject", sought))
     assert finds(observation(reference=written), ("patient", sought))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "HTTPS://Clinic.EXAMPLE:443/demo/fhir/Patient/a",
+        f"{BASE}//Patient/a/",
+        f"{BASE}/x/../Patient/%61",
+        f"{BASE}/P%61tient/a#x",
+        f" {BASE}/Patient/a?_format=json",
+        "Patient/a/",
+        "./Patient/a",
+        "//clinic.example/demo/fhir/Patient/a",
+    ],
+)
+def test_an_own_address_is_local_however_it_is_spelled(written: str) -> None:
+    assert finds(observation(reference=written), ("patient", "Patient/a"))
+    assert index(observation(reference=written)).patient == index(observation(reference="Patient/a")).patient
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "same"),
+    [
+        ("HTTPS://Clinic.Example/a/fhir", "https://clinic.example/a/fhir", True),
+        ("https://clinic.example:443/a/fhir", "https://clinic.example/a/fhir", True),
+        ("http://clinic.example/a/fhir", "http://clinic.example:80/a/fhir", True),
+        ("https://u:p@clinic.example./a/fhir", "https://clinic.example/a/fhir", True),
+        ("https://clinic.example/b/%2e%2e/a/fhir", "https://clinic.example/a/fhir", True),
+        ("../../a/fhir", "https://clinic.example/a/fhir", True),
+        ("https://clinic.example/A/fhir", "https://clinic.example/a/fhir", False),
+        ("https://clinic.example:8443/a/fhir", "https://clinic.example/a/fhir", False),
+        ("http://clinic.example/a/fhir", "https://clinic.example/a/fhir", False),
+        ("https://clinic.example/a/fhir/b", "https://clinic.example/a/fhir", False),
+        ("https://[clinic/a/fhir", "https://clinic.example/a/fhir", False),
+        ("https://clinic.example:99999/a/fhir", "https://clinic.example/a/fhir", False),
+    ],
+)
+def test_a_base_is_the_same_wherever_it_leads_to_the_same(given: str, own: str, same: bool) -> None:
+    assert same_base(given, own) is same
 
 
 @pytest.mark.parametrize("sought", ["Patient/b", "b", "Group/a", "https://other.example/fhir/Patient/a", URN])

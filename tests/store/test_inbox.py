@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from fhir_server.store import inbox
 from fhir_server.store.database import Database, Tx
+from fhir_server.store.embedded import EmbeddedPostgres
 from fhir_server.store.inbox import Claimed
 from tests.postgres import new_tenants
 from tests.store.letters import LATER, REASON, drain, letter, process
@@ -113,6 +116,21 @@ async def test_messages_of_one_order_wait_for_each_other_and_others_pass(fresh_d
         inbox.finish(first, a1, LATER)
         inbox.finish(second, b1, LATER)
     assert await drain(fresh_database) == ["a2"]
+
+
+async def test_a_ticket_whose_message_is_gone_is_cleared_and_the_next_is_claimed(
+    fresh_database: Database, tenant: int, postgres: EmbeddedPostgres, fresh_name: str
+) -> None:
+    gone, _ = await inbox.accept(fresh_database, tenant, [letter("gone", 1), letter("kept", 1)])
+    async with await psycopg.AsyncConnection.connect(postgres.admin_dsn(fresh_name), autocommit=True) as admin:
+        await admin.execute("delete from inbox where id = %s", (gone.id,))
+    with capture_logs() as logs:
+        assert await process(fresh_database) == "kept"
+        assert await process(fresh_database) is None
+    assert [(line["event"], line["message_id"]) for line in logs] == [
+        ("a ticket without its work was cleared", gone.id)
+    ]
+    assert await fresh_database.fetch(None, "select count(*) from job_ticket") == [(0,)]
 
 
 async def test_the_same_key_in_another_tenant_is_another_order(fresh_database: Database) -> None:
