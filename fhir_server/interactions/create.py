@@ -26,7 +26,7 @@ def create_of(request: Request, path: str = "", full_url: str | None = None) -> 
     """Return the Save for a POST of a resource."""
     (resource_type,) = request.path
     refuse_conditions(request, "if-match", "if-none-match")
-    criteria = _if_none_exist(request, path or "http.If-None-Exist")
+    criteria = _criteria(request, path or "http.If-None-Exist")
     return Save(
         type=resource_type,
         action="create",
@@ -37,11 +37,16 @@ def create_of(request: Request, path: str = "", full_url: str | None = None) -> 
     )
 
 
-def _if_none_exist(request: Request, path: str) -> Query | None:
-    """Return the criteria of If-None-Exist, which stand there with or without `Type?`."""
+def _criteria(request: Request, path: str) -> Query | None:
+    """Return the criteria of If-None-Exist, which stand there with or without `Type?`, or of the address.
+
+    Clients of servers that were before the header write `POST Type?criteria`; to ignore that would make duplicates.
+    """
     given = request.headers.get("if-none-exist")
     if given is None:
-        return None
+        return request.query or None
+    if request.query:
+        raise Invalid("criteria stand in If-None-Exist or in the address, not in both", path)
     kind, mark, query = given.strip().partition("?")
     if mark and kind not in ("", request.path[0]):
         raise Invalid(f"If-None-Exist asks for {kind[:80]}, but a {request.path[0]} is created", path)

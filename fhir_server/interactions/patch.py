@@ -26,6 +26,7 @@ from fhir_server.interactions.update import required_version
 from fhir_server.interactions.write import commit
 
 _FHIR = "application/fhir+json"
+_JSON = "application/json"
 # What a patch may call itself, and how its JSON is read for a resource type.
 KINDS: dict[str, Callable[[Any, str], Patch]] = {
     "application/json-patch+json": lambda patch, _: json_patch(patch),
@@ -85,13 +86,23 @@ def _kind(request: Request, path: str) -> tuple[str, bytes]:
         raise UnsupportedMedia(told, path or "http") from problem
 
 
+def _plain(patch: Any) -> str:
+    """Return the kind of a patch that only calls itself JSON, as clients send it: the three differ in their shape."""
+    if isinstance(patch, list):
+        return "application/json-patch+json"
+    parameters = isinstance(patch, dict) and patch.get("resourceType") == "Parameters"
+    return _FHIR if parameters else "application/merge-patch+json"
+
+
 def _change(kind: str, body: bytes, resource_type: str, path: str) -> Callable[[bytes], bytes]:
-    if kind not in KINDS:
+    if kind not in (*KINDS, _JSON):
         raise UnsupportedMedia(f"a patch is one of {', '.join(KINDS)}, not {kind[:80] or 'nothing'}", path or "http")
     try:
+        patch = _decoder.decode(body)
+        kind = _plain(patch) if kind == _JSON else kind
         if kind == _FHIR:
             decode("Parameters", body)
-        change = KINDS[kind](_decoder.decode(body), resource_type)
+        change = KINDS[kind](patch, resource_type)
     except Refused as refused:
         raise Invalid(refused.issues) from refused
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:

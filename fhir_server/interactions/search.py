@@ -63,17 +63,16 @@ async def post_search(service: Service, ctx: Context, request: Request) -> Respo
     return await _searched(service, ctx, inside, [*request.query, *form])
 
 
-async def compartment(service: Service, ctx: Context, request: Request) -> Response:
-    """Return what of a type, or `*` of all, is in the compartment of a resource and meets the query."""
-    owner, owner_id, member = request.path
+def _compartment(service: Service, ctx: Context, path: tuple[str, ...]) -> Where:
+    """Return what of a type, or `*` of all, is in the compartment of a resource."""
+    owner, owner_id, member = path
     members = facts.compartments()[owner]
     require_id(owner_id, owner)
     if member != "*" and member not in {owner, *members}:
         raise Invalid(f"{member} is not in the compartment of {owner}")
     types = sorted({owner, *members}) if member == "*" else (member,)
     within = {name: _inside(service, ctx, owner, owner_id, name) for name in types}
-    where = Where("/".join(request.path), types, within, named=member != "*")
-    return await _answer(service, ctx, request, where, request.query)
+    return Where("/".join(path), types, within, named=member != "*")
 
 
 def _inside(service: Service, ctx: Context, owner: str, owner_id: str, member: str) -> Tree:
@@ -85,7 +84,9 @@ def _inside(service: Service, ctx: Context, owner: str, owner_id: str, member: s
 
 
 async def _searched(service: Service, ctx: Context, request: Request, query: Query) -> Response:
-    """Search the type of the address, or the types that the query names, or all."""
+    """Search the type of the address, a compartment, or the types that the query names, or all."""
+    if len(request.path) > 1:
+        return await _answer(service, ctx, request, _compartment(service, ctx, request.path), query)
     if request.path:
         return await _answer(service, ctx, request, Where(request.path[0], request.path), query)
     if not query:

@@ -38,6 +38,8 @@ def asked(query: Iterable[tuple[str, str]], types: Sequence[str]) -> Subset | No
     elements = tuple(given["_elements"].split(",")) if "_elements" in given else ()
     for name in elements:
         kind, _, element = name.rpartition(".")
+        if name in _ALWAYS:
+            continue
         if not any(element in _names(t) for t in ([kind] if kind in TYPE_CODES else [] if kind else types)):
             raise Invalid(f"{name[:100]!r} is no element of {kind[:80] or ', '.join(types)[:80]}", "http._elements")
     if elements and summary not in ("count", "false"):

@@ -22,7 +22,7 @@ from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.meta import meta, meta_add, meta_delete
 from fhir_server.interactions.patch import patch
 from fhir_server.interactions.read import read
-from fhir_server.interactions.search import compartment, post_search, search
+from fhir_server.interactions.search import post_search, search
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.update import update
 
@@ -51,7 +51,8 @@ TABLE: tuple[Row, ...] = (
     Row("GET", ("_history",), "history-system", system_history),
     Row("GET", ("{type}",), "search-type", search),
     Row("POST", ("{type}", "_search"), "search-type", post_search),
-    Row("GET", ("{compartment}", "{id}", "{member}"), "search-type", compartment),
+    Row("GET", ("{compartment}", "{id}", "{member}"), "search-type", search),
+    Row("POST", ("{compartment}", "{id}", "{member}", "_search"), "search-type", post_search),
     Row("GET", (), "search-system", search),
     Row("POST", ("_search",), "search-system", post_search),
     Row("POST", ("{type}",), "create", create),
@@ -93,8 +94,8 @@ def _shape(path: tuple[str, ...]) -> tuple[str, ...]:
     """Return the row shape that a path has: `_history` and `_search` stand for themselves."""
     if path in _OF_THE_BASE:
         return path
-    if len(path) == 3 and path[0] in facts.compartments() and (path[2] == "*" or path[2] in _TYPES):
-        return ("{compartment}", "{id}", "{member}")
+    if len(path) > 2 and path[0] in facts.compartments() and (path[2] == "*" or path[2] in _TYPES):
+        return ("{compartment}", "{id}", "{member}", *path[3:])
     if len(path) == 3 and path[2].startswith("$"):
         return ("{type}", "{id}", path[2])
     if len(path) > 1 and path[1] in ("_search", "_history"):

@@ -77,6 +77,18 @@ async def test_criteria_may_be_written_as_an_address(fhir: Client) -> None:
         assert (await fhir.post("/Patient", json=patient(), headers=headers)).status_code == status
 
 
+async def test_criteria_in_the_address_of_a_create_are_as_good_and_never_ignored(fhir: Client) -> None:
+    address = f"Patient?identifier={SYSTEM}|1"
+    for status in (201, 200):
+        assert (await fhir.post(f"/{address}", json=patient())).status_code == status
+    request = {"method": "POST", "url": address}
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [{"resource": patient(), "request": request}]}
+    assert (await fhir.post("", json=bundle)).json()["entry"][0]["response"]["status"].startswith("200")
+    assert (await fhir.post(f"/{address}", json=patient(), headers=unless())).status_code == 400
+    assert (await fhir.post("/Patient?nonsense=1", json=patient())).status_code == 400
+    assert await count(fhir) == 1
+
+
 async def test_fifty_clients_with_one_if_none_exist_make_one_resource(fhir: Client) -> None:
     answers = await asyncio.gather(*(fhir.post("/Patient", json=patient(), headers=unless()) for _ in range(50)))
     assert codes(answers) == {201: 1, 200: 49}

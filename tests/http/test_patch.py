@@ -52,6 +52,18 @@ async def test_a_merge_patch_sets_and_takes_away(fhir: Client) -> None:
     assert (answer.json()["active"], answer.json().get("name")) == (True, None)
 
 
+async def test_a_patch_that_only_calls_itself_json_is_known_by_its_shape(fhir: Client) -> None:
+    place = await made(fhir)
+    change = {"name": "type", "valueCode": "replace"}, {"name": "path", "valueString": "Patient.name[0].family"}
+    value = {"name": "value", "valueString": "Third"}
+    parameters = {"resourceType": "Parameters", "parameter": [{"name": "operation", "part": [*change, value]}]}
+    for body, family in ((RENAME, "New"), ({"name": [{"family": "Merged"}]}, "Merged"), (parameters, "Third")):
+        answer = await patch(fhir, place, body, "application/json")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["name"][0]["family"] == family
+    assert (await patch(fhir, place, "7", "application/json")).status_code == 400
+
+
 async def test_a_patch_that_changes_nothing_keeps_the_version(fhir: Client) -> None:
     place = await made(fhir)
     for body, kind in (([], JSON_PATCH), ({}, MERGE_PATCH), ({"meta": {"versionId": "9"}}, MERGE_PATCH)):
@@ -101,7 +113,7 @@ async def test_what_is_no_patch_is_refused(fhir: Client) -> None:
     assert (await patch(fhir, place, "{")).status_code == 400
     assert (await patch(fhir, place, [{"op": "spin", "path": "/a"}])).status_code == 400
     assert (await patch(fhir, place, "[" * 5000)).status_code == 400
-    assert (await patch(fhir, place, {}, "application/json")).status_code == 415
+    assert (await patch(fhir, place, "<Patient/>", "application/xml")).status_code == 415
     assert (await patch(fhir, place, {}, "")).status_code == 415
     assert (await patch(fhir, "/Patient/none", RENAME)).status_code == 404
     await fhir.delete(place)

@@ -46,6 +46,16 @@ async def test_a_compartment_is_searched_by_type_and_whole(fhir: Client) -> None
     assert [e["search"]["mode"] for e in answer["entry"]] == ["match", "include"]
 
 
+async def test_a_compartment_is_searched_by_post_as_well(fhir: Client) -> None:
+    await ward(fhir)
+    for form, found in ({"code": "718-7"}, 1), ({"code": "2951-2"}, 0), ({}, 1):
+        answer = await fhir.post("/Patient/ada/Observation/_search", data=form)
+        assert (answer.status_code, len(answer.json().get("entry", []))) == (200, found), answer.text
+    assert answer.json()["link"][0]["url"] == f"{fhir.base}/Patient/ada/Observation"
+    assert (await fhir.get("/Patient/ada/Observation/_search")).status_code == 405
+    assert (await fhir.post("/Observation/x/Patient/_search", data={})).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [

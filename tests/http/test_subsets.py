@@ -37,6 +37,8 @@ CUT: list[tuple[str, set[str]]] = [
     ("_elements=subject", {"status", "code", "subject", "modifierExtension"}),
     ("_elements=value,note", {"status", "code", "valueQuantity", "note", "modifierExtension"}),
     ("_elements=value[x]", {"status", "code", "valueQuantity", "modifierExtension"}),
+    ("_elements=resourceType,id,subject", {"status", "code", "subject", "modifierExtension"}),
+    ("_elements=id", {"status", "code", "modifierExtension"}),
     ("_elements=Observation.subject", {"status", "code", "subject", "modifierExtension"}),
 ]
 
