@@ -5,7 +5,7 @@ http://hl7.org/fhir/R4/capabilitystatement.html
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,12 +39,14 @@ def capability_statement(
     references: References,
     compartments: Iterable[str],
     of_every_type: Mapping[str, Any],
+    operations: Callable[[str], Sequence[Mapping[str, str]]],
 ) -> bytes:
     """Return the statement of a server at `base` as JSON.
 
     `interactions` are FHIR's codes; `parameters` gives (code, type) of the search parameters of each type;
     `references` gives (code, targets) of those that can be included;
-    `of_every_type` gives the members that are the same for all: which interactions take criteria, and operations.
+    `of_every_type` gives the members that are the same for all: which interactions take criteria;
+    `operations` gives the operations of a type, or those of the system for "".
     """
     codes = [{"code": code} for code in _TYPE_LEVEL if code in interactions]
     statement: dict[str, Any] = {
@@ -61,11 +63,13 @@ def capability_statement(
                 "mode": "server",
                 "security": {"cors": False, "description": "A bearer token with SMART scopes is required."},
                 "resource": [
-                    _resource(name, codes, parameters.get(name, ()), of_every_type) | _includes(name, references)
+                    _resource(name, codes, parameters.get(name, ()), {**of_every_type, "operation": operations(name)})
+                    | _includes(name, references)
                     for name in types
                 ],
                 "compartment": [f"{_COMPARTMENT}{name[0].lower()}{name[1:]}" for name in compartments],
                 "interaction": [{"code": code} for code in _SYSTEM_LEVEL if code in interactions],
+                "operation": operations(""),
             }
         ],
     }

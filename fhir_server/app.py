@@ -35,13 +35,14 @@ from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
 from fhir_server.interactions.message import Response
 from fhir_server.interactions.service import Limits, Service
-from fhir_server.interactions.table import TABLE, of_every_type
+from fhir_server.interactions.table import TABLE, of_every_type, operations
 from fhir_server.search.composite import components
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.include import references
 from fhir_server.search.kinds import Indexer
 from fhir_server.search.match import LEAVES
 from fhir_server.search.page import Pager
+from fhir_server.search.seal import Seal
 from fhir_server.settings import Settings
 from fhir_server.smart.tokens import Verifier
 from fhir_server.store import keys, overview, tenants
@@ -110,7 +111,9 @@ async def _service(settings: Settings, db: Database) -> Service:
         max_chain_targets=settings.max_chain_targets,
         max_included=settings.max_included,
     )
-    return Service(db, Loader(db), Rids(db), registry, hasher, Indexer(registry, hasher), Pager(secret), limits)
+    return Service(
+        db, Loader(db), Rids(db), registry, hasher, Indexer(registry, hasher), Pager(secret), limits, Seal(secret)
+    )
 
 
 def front(concord: Concord) -> Front:
@@ -231,6 +234,7 @@ def _metadata(concord: Concord) -> Callable[[Tenant, str], Response]:
                 compartments=facts.compartments(),
                 references={name: [(p.code, p.targets) for p in references(registry, name)] for name in STORABLE},
                 of_every_type=of_every_type(concord.service),
+                operations=operations,
             )
         return Response(200, made[base])
 

@@ -8,6 +8,7 @@ from conformance.search_params import Registry
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.kinds import Indexer
 from fhir_server.search.page import Pager
+from fhir_server.search.seal import Seal
 from fhir_server.store.database import Database
 from fhir_server.store.resources import Loader, Rids
 
@@ -36,3 +37,4 @@ class Service(msgspec.Struct, frozen=True):
     indexer: Indexer
     pager: Pager
     limits: Limits
+    seal: Seal

@@ -17,9 +17,11 @@ from fhir_server.errors import NotAllowed, NotFound
 from fhir_server.interactions import batch
 from fhir_server.interactions.create import create
 from fhir_server.interactions.delete import delete
+from fhir_server.interactions.everything import everything
 from fhir_server.interactions.history import history, system_history, type_history, vread
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.meta import meta, meta_add, meta_delete
+from fhir_server.interactions.meta_in_use import meta_in_use
 from fhir_server.interactions.patch import patch
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import post_search, search
@@ -30,18 +32,28 @@ Handler = Callable[[Service, Context, Request], Awaitable[Response]]
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One interaction: where it answers, its FHIR code, and its handler, which asks the policy."""
+    """One interaction: where it answers, its FHIR code, and its handler, which asks the policy.
+
+    An operation names its definition, in which {type} stands for the type of the address, and the types that have it.
+    """
 
     method: str
     shape: tuple[str, ...]
     code: str
     handler: Handler
+    definition: str = ""
+    types: tuple[str, ...] = STORABLE
 
 
 async def transaction(service: Service, ctx: Context, request: Request) -> Response:
     """Process a batch or transaction posted to the base."""
     return await batch.process(service, ctx, request, dispatch)
 
+
+_HL7 = "http://hl7.org/fhir/OperationDefinition/"
+_META = f"{_HL7}Resource-meta"
+_EVERYTHING = f"{_HL7}{{type}}-everything"
+_OF_ONE_RECORD = ("Patient", "Encounter")
 
 TABLE: tuple[Row, ...] = (
     Row("GET", ("{type}", "{id}"), "read", read),
@@ -62,32 +74,40 @@ TABLE: tuple[Row, ...] = (
     Row("PATCH", ("{type}",), "patch", patch),
     Row("DELETE", ("{type}", "{id}"), "delete", delete),
     Row("DELETE", ("{type}",), "delete", delete),
-    Row("GET", ("{type}", "{id}", "$meta"), "operation", meta),
-    Row("POST", ("{type}", "{id}", "$meta-add"), "operation", meta_add),
-    Row("POST", ("{type}", "{id}", "$meta-delete"), "operation", meta_delete),
+    Row("GET", ("{type}", "{id}", "$meta"), "operation", meta, _META),
+    Row("GET", ("{type}", "$meta"), "operation", meta_in_use, _META),
+    Row("GET", ("$meta",), "operation", meta_in_use, _META),
+    Row("POST", ("{type}", "{id}", "$meta-add"), "operation", meta_add, f"{_META}-add"),
+    Row("POST", ("{type}", "{id}", "$meta-delete"), "operation", meta_delete, f"{_META}-delete"),
+    Row("GET", ("{type}", "{id}", "$everything"), "operation", everything, _EVERYTHING, _OF_ONE_RECORD),
+    Row("POST", ("{type}", "{id}", "$everything"), "operation", everything, _EVERYTHING, _OF_ONE_RECORD),
+    Row("GET", ("{type}", "$everything"), "operation", everything, _EVERYTHING, ("Patient",)),
+    Row("POST", ("{type}", "$everything"), "operation", everything, _EVERYTHING, ("Patient",)),
     Row("POST", (), "transaction", transaction),
 )
 
 
-def operations() -> list[dict[str, str]]:
-    """Return what the CapabilityStatement says of the operations on a resource of any type."""
-    names = sorted(row.shape[-1][1:] for row in TABLE if row.code == "operation")
-    return [{"name": n, "definition": f"http://hl7.org/fhir/OperationDefinition/Resource-{n}"} for n in names]
+def operations(resource_type: str) -> list[dict[str, str]]:
+    """Return what the CapabilityStatement says of the operations of a type; "" asks for those of the whole system."""
+    of_system = [row for row in TABLE if len(row.shape) == 1]
+    of_type = [row for row in TABLE if len(row.shape) > 1 and resource_type in row.types]
+    rows = [row for row in (of_type if resource_type else of_system) if row.code == "operation"]
+    found = {row.shape[-1][1:]: row.definition.replace("{type}", resource_type) for row in rows}
+    return [{"name": name, "definition": found[name]} for name in sorted(found)]
 
 
 def of_every_type(service: Service) -> dict[str, Any]:
-    """Return what the CapabilityStatement says of every type: of criteria and operations."""
+    """Return what the CapabilityStatement says of every type: of criteria."""
     return {
         "conditionalCreate": True,
         "conditionalRead": "full-support",
         "conditionalUpdate": True,
         "conditionalDelete": "single" if service.limits.conditional_delete == 1 else "multiple",
-        "operation": operations(),
     }
 
 
 _TYPES = frozenset(STORABLE)
-_OF_THE_BASE = frozenset((("_search",), ("_history",)))
+_OF_THE_BASE = frozenset(row.shape for row in TABLE if len(row.shape) == 1 and row.shape != ("{type}",))
 
 
 def _shape(path: tuple[str, ...]) -> tuple[str, ...]:
@@ -96,8 +116,8 @@ def _shape(path: tuple[str, ...]) -> tuple[str, ...]:
         return path
     if len(path) > 2 and path[0] in facts.compartments() and (path[2] == "*" or path[2] in _TYPES):
         return ("{compartment}", "{id}", "{member}", *path[3:])
-    if len(path) == 3 and path[2].startswith("$"):
-        return ("{type}", "{id}", path[2])
+    if path and path[-1].startswith("$"):
+        return ("{type}", "{id}", *path[2:]) if len(path) > 2 else ("{type}", *path[1:])
     if len(path) > 1 and path[1] in ("_search", "_history"):
         return ("{type}", *path[1:])
     return ("{type}", "{id}", "_history", "{version}", *path[4:])[: max(len(path), 0)] if _plain(path) else path
@@ -117,9 +137,9 @@ def find(method: str, path: tuple[str, ...]) -> Row:
         raise NotFound(f"{path[0][:80]!r} is not a resource type that is stored here")
     shape = _shape(path)
     row = _BY_SHAPE.get(("GET" if method == "HEAD" else method, shape))
-    if row is not None:
+    if row is not None and (shape in _OF_THE_BASE or not path or path[0] in row.types):
         return row
-    if shape in _SHAPES:
+    if row is None and shape in _SHAPES:
         allowed = sorted(m for m, s in _BY_SHAPE if s == shape)
         raise NotAllowed(f"{method} is not supported here; {', '.join(allowed)} is")
     raise NotFound(f"nothing answers at {'/'.join(path)[:200]!r}")

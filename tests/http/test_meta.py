@@ -67,3 +67,21 @@ async def test_the_operations_stand_in_metadata(fhir: Client) -> None:
     statement = (await fhir.get("/metadata")).json()
     for resource in statement["rest"][0]["resource"]:
         assert {o["name"] for o in resource["operation"]} >= {"meta", "meta-add", "meta-delete"}
+
+
+async def test_what_is_in_use_is_told_by_type_and_for_all(fhir: Client, other: Client) -> None:
+    place = await made(fhir)
+    await made(fhir)
+    await fhir.post("/Basic", json={"resourceType": "Basic", "code": {"text": "x"}, "meta": {"profile": ["http://p"]}})
+    await fhir.post("/Patient", json={"resourceType": "Patient", "meta": {"security": [OTHER]}})
+    assert told(await fhir.get("/Patient/$meta")) == {"tag": [TAG], "security": [OTHER]}
+    assert told(await fhir.get("/$meta")) == {"tag": [TAG], "security": [OTHER], "profile": ["http://p"]}
+    assert "valueMeta" not in (await other.get("/$meta")).json()["parameter"][0]
+    own = await fhir.token("patient/*.rs", patient=place.rpartition("/")[2])
+    assert told(await fhir.get("/$meta", token=own)) == {"tag": [TAG]}
+    basic = await fhir.token("system/Basic.rs")
+    assert told(await fhir.get("/$meta", token=basic)) == {"profile": ["http://p"]}
+    assert (await fhir.get("/Patient/$meta", token=basic)).status_code == 403
+    assert (await fhir.get("/$meta?x=1")).status_code == 400
+    assert (await fhir.post("/$meta", json={"resourceType": "Parameters"})).status_code == 405
+    assert (await fhir.get("/$nonsense")).status_code == 404
