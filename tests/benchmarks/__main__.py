@@ -1,4 +1,4 @@
-"""Start a server on an empty directory, drive it, and print what each operation costs.
+"""Fill a server, drive it, and print what each operation costs.
 
 CPU milliseconds per operation, of the server and of PostgreSQL, are the figure to steer by: wall time depends on what
 else the machine does.
@@ -7,64 +7,32 @@ else the machine does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import psycopg
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from fhir_server.store.embedded import connection_of
-from tests.benchmarks import cpu
-from tests.benchmarks.cases import HERE, Data
+from tests.benchmarks import cpu, report
+from tests.benchmarks.cases import Case, Cases
 from tests.benchmarks.client import Http, Mllp, drive
+from tests.benchmarks.fill import TENANT, fill, filled
+from tests.benchmarks.made import HERE
+from tests.benchmarks.server import Server
 
 Row = dict[str, Any]
-SYNTHEA = HERE.parents[2] / "shared" / "data" / "synthea"
-
-
-class Server:
-    """`concord serve` as its own process, on ports that it chooses."""
-
-    def __init__(self, folder: Path, workers: int) -> None:
-        self.folder = folder
-        concord = shutil.which("concord", path=os.path.dirname(sys.executable)) or "concord"
-        self.concord = concord
-        argv = [concord, "serve", "--data-dir", str(folder), "--port", "0", "--mllp-port", "0", "--demo"]
-        argv += ["--mllp-tenant", "demo", "--workers", str(workers)]
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert self.process.stdout
-        self.ready = next(json.loads(line) for line in self.process.stdout if line.startswith("{"))
-
-    def token(self) -> str:
-        """Return a token for everything in tenant demo."""
-        argv = [self.concord, "token", "--tenant", "demo", "--scopes", "system/*.cruds", "--expires", "86400"]
-        argv += ["--data-dir", str(self.folder)]
-        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
-
-    def refresh_statistics(self) -> None:
-        """Do what autovacuum does within a minute, so that a short run is planned like a long one."""
-        running = connection_of(self.folder)
-        assert running
-        with psycopg.connect(running.server_dsn(), autocommit=True) as connection:
-            connection.execute("select refresh_statistics()")
-
-    def stop(self) -> None:
-        """Stop it as Ctrl-C does."""
-        self.process.send_signal(2)
-        self.process.wait(60)
+_LEAST = 20  # messages of a case
 
 
 async def measured(
@@ -74,6 +42,7 @@ async def measured(
     count: int,
     senders: list[Callable[[], Awaitable[None]]],
     settle: Callable[[], Awaitable[None]] | None = None,
+    bar: float | None = None,
 ) -> Row:
     """Drive one case and return its row; `settle` waits for work that goes on after the last answer."""
     await drive(senders, max(count // 10, concurrency))
@@ -95,27 +64,23 @@ async def measured(
         "server_ms": round(used.server * 1000 / count, 3),
         "postgres_ms": round(used.postgres * 1000 / count, 3),
         "cpu_ms": round((used.server + used.postgres) * 1000 / count, 3),
+        "bar_ms": bar,
         "per_second": round(count / wall, 1),
         "p50_ms": round(cuts[9] * 1000, 2),
         "p95_ms": round(cuts[18] * 1000, 2),
     }
 
 
-async def http_rows(server: Server, token: str, patients: int, scale: float, only: str) -> list[Row]:
-    """Measure the REST cases at concurrency 1 and 16."""
+async def http_rows(server: Server, token: str, cases: list[Case], scale: float) -> list[Row]:
+    """Measure the REST cases, with one client and with several."""
     port = server.ready["http_port"]
-    data = Data("/demo/fhir", SYNTHEA if SYNTHEA.is_dir() else None)
-    filler = Http(port, token)
-    await data.fill(filler, patients)
     rows = []
-    for name, call in data.cases().items():
-        if only not in name:
-            continue
-        for concurrency in (1, 16):
+    for case in cases:
+        for concurrency in case.clients:
             clients = [Http(port, token) for _ in range(concurrency)]
-            count = max(20, int((60 if "50" in name else 2000) * scale))
-            senders = [partial(call, client) for client in clients]
-            rows.append(await measured(server, name, concurrency, count, senders))
+            senders = [partial(case.call, client) for client in clients]
+            times = case.times(scale)
+            rows.append(await measured(server, case.name, concurrency, times, senders, bar=case.bar))
             for client in clients:
                 client.close()
     return rows
@@ -150,7 +115,7 @@ async def mllp_rows(server: Server, token: str, scale: float, only: str) -> list
             if only in name:
                 clients = [Mllp(server.ready["mllp_port"]) for _ in range(concurrency)]
                 senders = [sender(client) for client in clients]
-                rows.append(await measured(server, name, concurrency, max(20, int(500 * scale)), senders, end))
+                rows.append(await measured(server, name, concurrency, max(_LEAST, int(500 * scale)), senders, end))
                 await settled()
                 for client in clients:
                     client.close()
@@ -169,38 +134,56 @@ def renumbered(template: bytes, number: int) -> bytes:
     return template
 
 
-def shown(rows: list[Row]) -> Table:
-    """Return the rows as a table for people."""
-    table = Table(title="CPU ms per operation, by the operating system's accounting")
-    for column in ("case", "concurrency", "server_ms", "postgres_ms", "cpu_ms", "per_second", "p50_ms", "p95_ms"):
-        table.add_column(column, justify="left" if column == "case" else "right")
-    for row in rows:
-        table.add_row(*(str(row[c.header]) for c in table.columns))
-    return table
+@contextlib.contextmanager
+def serving(data_dir: Path | None, resources: int, workers: int) -> Iterator[Server]:
+    """Give a server that holds so many resources: those of the folder where it was filled before, or new ones."""
+    folder = data_dir or Path(tempfile.mkdtemp(prefix="concord-bench-"))
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+    server = Server(folder, workers)
+    try:
+        if not filled(folder):
+            fill(server, resources, os.cpu_count() or 2)
+        yield server
+    finally:
+        server.stop()
+        if data_dir is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def measure(server: Server, scale: float, only: str) -> list[Row]:
+    """Return the rows of every case whose name contains `only`."""
+    token = server.token()
+    cases = Cases(f"/{TENANT}/fhir", filled(server.folder)["patients"]).all()
+    rows = asyncio.run(http_rows(server, token, [case for case in cases if only in case.name], scale))
+    return rows + asyncio.run(mllp_rows(server, token, scale, only))
 
 
 def main(
+    tables: Annotated[list[Path] | None, typer.Argument(help="Print these earlier figures side by side.")] = None,
+    resources: Annotated[int, typer.Option(help="Resources to fill the server with.")] = 10_000,
+    data_dir: Annotated[Path | None, typer.Option(help="Fill this folder, or use it as it was filled before.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON here.")] = None,
-    patients: Annotated[int, typer.Option(help="Patients (with 8 results each) to fill the server with.")] = 1000,
-    scale: Annotated[float, typer.Option(help="Multiplies the number of calls of each case.")] = 1.0,
+    scale: Annotated[float, typer.Option(help="Multiplies the number of calls of each case; 0 only fills.")] = 1.0,
     workers: Annotated[int, typer.Option(help="HTTP processes of the server.")] = 1,
     only: Annotated[str, typer.Option(help="Run the cases whose name contains this.")] = "",
 ) -> None:
     """Measure a server on this machine and print the table."""
-    folder = Path(tempfile.mkdtemp(prefix="concord-bench-"))
-    folder.chmod(0o755)
-    server = Server(folder, workers)
-    try:
-        token = server.token()
-        rows = asyncio.run(http_rows(server, token, patients, scale, only))
-        rows += asyncio.run(mllp_rows(server, token, scale, only))
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-    Console().print(shown(rows))
+    if tables:
+        typer.echo(report.markdown([json.loads(file.read_text()) for file in tables]), nl=False)
+        return
+    with serving(data_dir, resources, workers) as server:
+        facts = {
+            "at": datetime.now(UTC).isoformat(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "resources": server.resources(),
+            "bytes": server.size(),
+        }
+        rows = measure(server, scale, only) if scale else []
+    Console(width=None if sys.stdout.isatty() else 150).print(report.shown(rows))
     if out:
-        facts = {"at": datetime.now(UTC).isoformat(), "cores": os.cpu_count(), "python": platform.python_version()}
-        out.write_text(json.dumps(facts | {"patients": patients, "rows": rows}, indent=1) + "\n")
+        out.write_text(json.dumps(facts | {"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
+from tests.benchmarks import made
 from tests.benchmarks.client import Answer, Http
+from tests.benchmarks.made import LOINC, MRN, UCUM
 
-HERE = Path(__file__).parent
 Call = Callable[[Http], Awaitable[None]]
-_NAMES = ("Abel", "Bruna", "Chidi", "Dagny", "Elif", "Farid", "Gudrun", "Hiro", "Ines", "Jonas", "Keiko", "Lars")
 
 
 class Failed(Exception):
     """A call was not answered as it must be: its cost would mean nothing."""
+
+
+class Case(NamedTuple):
+    """Lines of the table: the call, our bar in CPU ms, how often at scale 1 and at least, by how many clients."""
+
+    name: str
+    call: Call
+    bar: float | None = None
+    count: int = 2000
+    least: int = 20
+    clients: tuple[int, ...] = (1, 16)
+
+    def times(self, scale: float) -> int:
+        """Return how often it is called."""
+        return max(self.least, int(self.count * scale))
 
 
 def _must(answer: Answer, *allowed: int) -> Answer:
@@ -26,123 +39,120 @@ def _must(answer: Answer, *allowed: int) -> Answer:
     return answer
 
 
-def patient(number: int) -> dict[str, Any]:
-    """Return an invented patient of common size (about 1 KB)."""
-    given, family = _NAMES[number % 12], f"{_NAMES[number // 12 % 12]}sen{number % 997}"
-    return {
-        "resourceType": "Patient",
-        "identifier": [{"system": "http://hospital.example/mrn", "value": f"MRN{number:08d}"}],
-        "active": True,
-        "name": [{"use": "official", "family": family, "given": [given, _NAMES[(number + 5) % 12]]}],
-        "telecom": [{"system": "phone", "value": f"+1 305 555 {number % 10000:04d}", "use": "home"}],
-        "gender": ("female", "male")[number % 2],
-        "birthDate": f"{1940 + number % 80}-{number % 12 + 1:02d}-{number % 28 + 1:02d}",
-        "address": [{"line": [f"{number % 900} Bay Road"], "city": "Miami", "state": "FL", "postalCode": "33101"}],
-        "maritalStatus": {
-            "coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-MaritalStatus", "code": "M"}]
-        },
-    }
+class Cases:
+    """The cases on a server that has so many invented patients; every draw is seeded, so runs are alike."""
 
-
-def observation(number: int, subject: str) -> dict[str, Any]:
-    """Return an invented laboratory result of a patient."""
-    return {
-        "resourceType": "Observation",
-        "status": "final",
-        "category": [
-            {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory"}]}
-        ],
-        "code": {"coding": [{"system": "http://loinc.org", "code": ("718-7", "2345-7", "2160-0")[number % 3]}]},
-        "subject": {"reference": subject},
-        "effectiveDateTime": f"2026-{number % 12 + 1:02d}-{number % 28 + 1:02d}T08:30:00Z",
-        "valueQuantity": {
-            "value": 5 + number % 90,
-            "unit": "mg/dL",
-            "system": "http://unitsofmeasure.org",
-            "code": "mg/dL",
-        },
-    }
-
-
-def transaction(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a transaction that creates these resources; an entry may carry its fullUrl under `_url`."""
-    return {
-        "resourceType": "Bundle",
-        "type": "transaction",
-        "entry": [
-            {"fullUrl": e.pop("_url", None), "resource": e, "request": {"method": "POST", "url": e["resourceType"]}}
-            if "_url" in e
-            else {"resource": e, "request": {"method": "POST", "url": e["resourceType"]}}
-            for e in entries
-        ],
-    }
-
-
-def fifty(folder: Path | None, seed: int) -> bytes:
-    """Return a transaction of 50: of a Synthea bundle where there is one, else of our own making, with new ids."""
-    files = sorted(folder.glob("patient-*.json")) if folder else []
-    if not files:
-        url = f"urn:uuid:00000000-0000-4000-8000-{seed:012d}"
-        own = [patient(seed) | {"_url": url}] + [observation(n, url) for n in range(49)]
-        return json.dumps(transaction(own)).encode()
-    bundle = json.loads(files[seed % len(files)].read_text())
-    bundle["entry"] = bundle["entry"][:50]
-    return json.dumps(bundle, separators=(",", ":")).encode()
-
-
-class Data:
-    """The server's filling and what the cases draw from it; every draw is seeded, so runs are alike."""
-
-    def __init__(self, base: str, synthea: Path | None) -> None:
-        self.base, self.synthea = base, synthea
-        self.patients: list[str] = []
+    def __init__(self, base: str, patients: int) -> None:
+        self.base, self.patients = base, patients
         self.random = random.Random(7)
-        self.numbers: Iterator[int] = itertools.count(1_000_000)
+        self.numbers = made.numbers()
 
-    async def fill(self, http: Http, patients: int) -> None:
-        """Create patients with 8 results each, in transactions."""
-        for number in range(patients):
-            url = f"urn:uuid:00000000-0000-4000-8000-{number:012d}"
-            own = [patient(number) | {"_url": url}] + [observation(n + number, url) for n in range(8)]
-            answer = _must(await http.send("POST", self.base, json.dumps(transaction(own)).encode()), 200)
-            location = json.loads(answer.body)["entry"][0]["response"]["location"]
-            self.patients.append(location.split("/Patient/")[1].split("/")[0])
+    def all(self) -> list[Case]:
+        """Return the cases, those that add most at the end."""
+        return [*self.reads(), *self.searches(), *self.writes()]
 
-    def cases(self) -> dict[str, Call]:
-        """Return the calls by name."""
-        base, draw = self.base, self.random.choice
+    def reads(self) -> list[Case]:
+        """Return reads."""
+        return [Case("read by id", self._get(lambda n: f"Patient/p{n}"), 0.30)]
 
-        async def read(http: Http) -> None:
-            _must(await http.send("GET", f"{base}/Patient/{draw(self.patients)}"), 200)
+    def searches(self) -> list[Case]:
+        """Return searches: what is expected to be found is found, or the case fails."""
+        subject, quantity = "subject=Patient/p{n}", f"code-value-quantity={LOINC}|{{code}}${{value}}|{UCUM}|mg/dL"
+        return [
+            self._search("Patient?identifier= 1 hit", f"Patient?identifier={MRN}|{{mrn}}", 1, 0.6),
+            self._search("Patient?name= 20 hits", "Patient?name={given}&_count=20", 1, 1.0),
+            self._search("Patient?name= rare", "Patient?name={family}", 1, 1.0),
+            self._search("Observation?subject= 8 hits", f"Observation?{subject}", 8, 0.7),
+            self._search("Observation?subject=&code=", f"Observation?{subject}&code={LOINC}|{{code}}", 2, 0.7),
+            self._search("Observation?status=&code= dense", f"Observation?status=final&code={LOINC}|{{code}}", 20, 1.0),
+            self._search("Observation?patient.identifier=", f"Observation?patient.identifier={MRN}|{{mrn}}", 8, 1.0),
+            self._search(
+                "Patient?identifier=&_has:Observation:patient:code=",
+                f"Patient?identifier={MRN}|{{mrn}}&_has:Observation:patient:code={LOINC}|{{code}}",
+                1,
+                1.5,
+            ),
+            self._search(
+                "Observation?subject=&_include=", f"Observation?{subject}&_include=Observation:subject", 9, 1.2
+            ),
+            self._search(
+                "Patient?identifier=&_revinclude=",
+                f"Patient?identifier={MRN}|{{mrn}}&_revinclude=Observation:subject",
+                9,
+                1.2,
+            ),
+            self._search("Observation?code-value-quantity=", f"Observation?{quantity}", 1, 1.2),
+            self._search("Observation?date= a day", "Observation?date={day}", 1, 1.2),
+        ]
 
-        async def create(http: Http) -> None:
-            body = json.dumps(patient(next(self.numbers))).encode()
-            _must(await http.send("POST", f"{base}/Patient", body), 201)
+    def writes(self) -> list[Case]:
+        """Return what writes."""
+        return [
+            Case("create Patient", self._create, 1.5),
+            Case("create Patient if none exists: there is", self._create_known, 1.0),
+            Case("create Patient if none exists: there is none", self._create_unknown, 1.7),
+            Case("update Patient", self._update, 1.7),
+            Case("transaction of 50", self._several(50), 30, 60),
+            Case("transaction of 500", self._several(500), 300, 12, 4, (1, 4)),
+        ]
 
-        async def update(http: Http) -> None:
-            name = draw(self.patients)
-            body = json.dumps(patient(next(self.numbers)) | {"id": name}).encode()
-            _must(await http.send("PUT", f"{base}/Patient/{name}", body), 200)
+    def _get(self, path: Callable[[int], str]) -> Call:
+        async def call(http: Http) -> None:
+            _must(await http.send("GET", f"{self.base}/{path(self._number())}"), 200)
 
-        async def by_identifier(http: Http) -> None:
-            number = self.random.randrange(len(self.patients))
-            await http.send("GET", f"{base}/Patient?identifier=http://hospital.example/mrn|MRN{number:08d}")
+        return call
 
-        async def by_name(http: Http) -> None:
-            _must(await http.send("GET", f"{base}/Patient?name={draw(_NAMES)}&_count=20"), 200)
+    def _search(self, name: str, query: str, least: int, bar: float | None = None) -> Case:
+        """Return a search; its answer must hold at least so many entries."""
 
-        async def by_subject(http: Http) -> None:
-            _must(await http.send("GET", f"{base}/Observation?subject=Patient/{draw(self.patients)}"), 200)
+        async def call(http: Http) -> None:
+            n = self._number()
+            result = n * made.RESULTS
+            filled = query.format(
+                n=n,
+                mrn=made.mrn(n),
+                family=made.family(n),
+                given=made.NAMES[n % 12],
+                code=made.CODES[result % 3],
+                value=5 + result % 90,
+                day=made.observation(result, "")["effectiveDateTime"][:10],
+            )
+            body = _must(await http.send("GET", f"{self.base}/{filled}"), 200).body
+            if (found := body.count(b'"mode":')) < least:
+                raise Failed(f"{filled}: {found} entries of {least}")
 
-        async def fifty_at_once(http: Http) -> None:
-            _must(await http.send("POST", base, fifty(self.synthea, next(self.numbers))), 200)
+        return Case(name, call, bar)
 
-        return {
-            "read by id": read,
-            "create Patient": create,
-            "Patient?identifier= 1 hit": by_identifier,
-            "Patient?name= 20 hits": by_name,
-            "Observation?subject= 8 hits": by_subject,
-            "update Patient": update,
-            "transaction of 50": fifty_at_once,
-        }
+    def _number(self) -> int:
+        return self.random.randrange(self.patients)
+
+    async def _create(self, http: Http) -> None:
+        body = json.dumps(made.patient(next(self.numbers))).encode()
+        _must(await http.send("POST", f"{self.base}/Patient", body), 201)
+
+    async def _create_known(self, http: Http) -> None:
+        number = self._number()
+        condition = f"If-None-Exist: identifier={MRN}|{made.mrn(number)}\r\n"
+        body = json.dumps(made.patient(number)).encode()
+        _must(await http.send("POST", f"{self.base}/Patient", body, condition), 200)
+
+    async def _create_unknown(self, http: Http) -> None:
+        number = next(self.numbers)
+        condition = f"If-None-Exist: identifier={MRN}|{made.mrn(number)}\r\n"
+        body = json.dumps(made.patient(number)).encode()
+        _must(await http.send("POST", f"{self.base}/Patient", body, condition), 201)
+
+    async def _update(self, http: Http) -> None:
+        """Change most of a patient, but for what the searches look for."""
+        number = self._number()
+        kept = made.patient(number)
+        name = kept["name"][0] | {"given": [*kept["name"][0]["given"], f"Given{self.random.randrange(1000)}"]}
+        changed = made.patient(next(self.numbers)) | {"identifier": kept["identifier"], "name": [name]}
+        body = json.dumps(changed | {"id": f"p{number}"}).encode()
+        _must(await http.send("PUT", f"{self.base}/Patient/p{number}", body), 200)
+
+    def _several(self, number: int) -> Call:
+        async def call(http: Http) -> None:
+            _must(await http.send("POST", self.base, made.several(number, next(self.numbers))), 200)
+
+        return call
