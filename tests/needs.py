@@ -17,6 +17,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "java": ("java",),
     "node": ("node", "nodejs"),
+    "npm": ("npm",),
     "rabbitmq": ("rabbitmq-server",),
     "redis": ("redis-server",),
     "runuser": ("runuser",),

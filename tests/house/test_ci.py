@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -56,6 +57,16 @@ def test_ci_installs_the_servers_that_the_tests_need() -> None:
     assert installed
     servers = {p[0] for name, p in PROGRAMS.items() if _is_needed(name) and p[0].endswith("-server")}
     assert servers <= set(installed[1].split())
+
+
+def test_ci_installs_node_where_it_is_missing_and_packages_as_they_are_locked() -> None:
+    assert "|| system+=(nodejs npm)" in CI
+    lock = json.loads((ROOT / "tests" / "clients" / "package-lock.json").read_text(encoding="utf-8"))
+    own = json.loads((ROOT / "tests" / "clients" / "package.json").read_text(encoding="utf-8"))
+    packages = {name: of for name, of in lock["packages"].items() if name}
+    assert lock["packages"][""]["dependencies"] == own["dependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in own["dependencies"].values())
+    assert all(of["integrity"].startswith("sha512-") and "resolved" not in of for of in packages.values())
 
 
 def _is_needed(component: str) -> bool:
