@@ -15,6 +15,7 @@ import pytest
 # What a component is found by: any one of these programs on the path.
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "curl": ("curl",),
     "java": ("java",),
     "node": ("node", "nodejs"),
     "npm": ("npm",),

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.flows.serve import Serve, concord, left_behind
+from tests.needs import needs
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,7 @@ def told(demo: Serve) -> str:
     return demo.told("Stop: Ctrl-C")
 
 
+@needs("curl")
 def test_the_panel_tells_where_everything_is_and_a_curl_line_that_works(demo: Serve, told: str) -> None:
     assert demo.http in told
     assert demo.mllp in told
