@@ -110,6 +110,7 @@ async def _service(settings: Settings, db: Database) -> Service:
         conditional_delete=settings.max_conditional_delete,
         max_chain_targets=settings.max_chain_targets,
         max_included=settings.max_included,
+        max_latest=settings.max_latest,
     )
     return Service(
         db, Loader(db), Rids(db), registry, hasher, Indexer(registry, hasher), Pager(secret), limits, Seal(secret)

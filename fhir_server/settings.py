@@ -123,6 +123,12 @@ class Settings(BaseSettings):
     max_included: int = _row(
         1000, "Most resources that one page includes beside its matches; the rest is left out and told.", ge=1
     )
+    max_latest: int = _row(
+        20_000,
+        "Most resources of one patient that $lastn and $docref look through; more get 400.",
+        unit="resources",
+        ge=1,
+    )
     token_lifetime: int = _row(3600, "Lifetime of an access token for which no other is asked.", unit="s", ge=1)
 
     mllp_max_message_bytes: int = _row(16 << 20, "Largest HL7 message taken by MLLP.", unit="bytes", ge=1024)

@@ -24,6 +24,7 @@ class Limits(msgspec.Struct, frozen=True):
     conditional_delete: int = 1
     max_chain_targets: int = 5000
     max_included: int = 1000
+    max_latest: int = 20_000
 
 
 class Service(msgspec.Struct, frozen=True):

@@ -17,8 +17,10 @@ from fhir_server.errors import NotAllowed, NotFound
 from fhir_server.interactions import batch
 from fhir_server.interactions.create import create
 from fhir_server.interactions.delete import delete
+from fhir_server.interactions.docref import docref
 from fhir_server.interactions.everything import everything
 from fhir_server.interactions.history import history, system_history, type_history, vread
+from fhir_server.interactions.lastn import lastn
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.meta import meta, meta_add, meta_delete
 from fhir_server.interactions.meta_in_use import meta_in_use
@@ -53,6 +55,7 @@ async def transaction(service: Service, ctx: Context, request: Request) -> Respo
 _HL7 = "http://hl7.org/fhir/OperationDefinition/"
 _META = f"{_HL7}Resource-meta"
 _EVERYTHING = f"{_HL7}{{type}}-everything"
+_DOCREF = "http://hl7.org/fhir/us/core/OperationDefinition/docref"
 _OF_ONE_RECORD = ("Patient", "Encounter")
 
 TABLE: tuple[Row, ...] = (
@@ -83,6 +86,10 @@ TABLE: tuple[Row, ...] = (
     Row("POST", ("{type}", "{id}", "$everything"), "operation", everything, _EVERYTHING, _OF_ONE_RECORD),
     Row("GET", ("{type}", "$everything"), "operation", everything, _EVERYTHING, ("Patient",)),
     Row("POST", ("{type}", "$everything"), "operation", everything, _EVERYTHING, ("Patient",)),
+    Row("GET", ("{type}", "$lastn"), "operation", lastn, f"{_HL7}Observation-lastn", ("Observation",)),
+    Row("POST", ("{type}", "$lastn"), "operation", lastn, f"{_HL7}Observation-lastn", ("Observation",)),
+    Row("GET", ("{type}", "$docref"), "operation", docref, _DOCREF, ("DocumentReference",)),
+    Row("POST", ("{type}", "$docref"), "operation", docref, _DOCREF, ("DocumentReference",)),
     Row("POST", (), "transaction", transaction),
 )
 
