@@ -58,7 +58,7 @@ async def _alone(
 async def _told(service: Service, ctx: Context, request: Request, dispatch: Dispatch) -> bytes:
     """Return the entry of a request by itself; of a transaction's reads too, since its writes stand when they run."""
     try:
-        return _entry(await dispatch(service, ctx, request))
+        return _entry(request, await dispatch(service, ctx, request))
     except FhirError as problem:
         return _failed(problem)
 
@@ -67,10 +67,11 @@ def _failed(problem: FhirError) -> bytes:
     return entry(None, None, response=(str(problem.status),), outcome=outcome(problem.issues))
 
 
-def _entry(answer: Response) -> bytes:
+def _entry(request: Request, answer: Response) -> bytes:
     status, headers = str(answer.status), answer.headers
+    body = answer.body if request.method != "HEAD" else b""
     place = (status, headers.get("etag", ""), "", headers.get("location", ""))
-    return entry(None, answer.body or None, response=place)
+    return entry(None, body or None, response=place)
 
 
 async def _together(

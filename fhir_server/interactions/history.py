@@ -20,6 +20,7 @@ from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.read import find
 from fhir_server.interactions.service import Service
+from fhir_server.interactions.subset import Subset, asked, cut
 from fhir_server.search import date
 from fhir_server.search.plan import condition
 from fhir_server.search.tree import Everything, OfPatient, Tree
@@ -32,7 +33,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # Where a page ended: microseconds since 1970, row, version. It shows nothing and opens nothing, so it is not signed.
 _PLACE = struct.Struct("!qqi")
-_TAKEN = frozenset(("_count", "_since", "_at", "_sort", "_cursor", "_format", "_pretty"))
+_TAKEN = frozenset(("_count", "_since", "_at", "_sort", "_summary", "_elements", "_cursor", "_format", "_pretty"))
 
 
 async def vread(service: Service, ctx: Context, request: Request) -> Response:
@@ -49,7 +50,8 @@ async def vread(service: Service, ctx: Context, request: Request) -> Response:
         raise NotFound(f"{resource_type}/{resource_id} has no version {wanted[:20]}")
     if version.body is None:
         raise Gone(f"version {wanted} of {resource_type}/{resource_id} is its deletion")
-    return answer.fresh(request, version.body, version.version, version.updated)
+    body = cut(resource_type, version.body, asked(request.query, (resource_type,)))
+    return answer.fresh(request, body, version.version, version.updated)
 
 
 async def history(service: Service, ctx: Context, request: Request) -> Response:
@@ -91,8 +93,9 @@ async def _page(
     service: Service, ctx: Context, request: Request, groups: Sequence[Group], window: Window, total: int | None = None
 ) -> Response:
     letter = "s" if total is None and window.rid is None else "r"
-    asked = msgspec.structs.replace(window, count=window.count + 1)
-    found = await versions.page(service.db, ctx.tenant.id, groups, asked)
+    wanted = asked(request.query, request.path[:1] if len(request.path) > 1 else STORABLE)
+    larger = msgspec.structs.replace(window, count=window.count + 1)
+    found = await versions.page(service.db, ctx.tenant.id, groups, larger)
     page = found[: window.count]
     address = "/".join((ctx.base, *request.path))
     links: list[Link] = [link("self", address, request.query)]
@@ -105,7 +108,7 @@ async def _page(
         if _may_see(service, ctx, CODE_TYPES[version.type], version.id, version.body, letter)
     ]
     told = total if len(seen) == len(page) else None
-    return Response(200, bundle("history", [_entry(ctx.base, v) for v in seen], links, ctx.now, told))
+    return Response(200, bundle("history", [_entry(ctx.base, v, wanted) for v in seen], links, ctx.now, told))
 
 
 def _may_see(service: Service, ctx: Context, name: str, resource_id: str, body: bytes | None, letter: str) -> bool:
@@ -117,16 +120,17 @@ def _may_see(service: Service, ctx: Context, name: str, resource_id: str, body: 
     return isinstance(tree, OfPatient) and entries.patient == tree.self_key
 
 
-def _entry(base: str, version: Version) -> bytes:
+def _entry(base: str, version: Version, wanted: Subset | None) -> bytes:
     name = CODE_TYPES[version.type]
     place = f"{name}/{version.id}"
-    asked, status = ("PUT", place), "200"
+    sent, status = ("PUT", place), "200"
     if version.version == 1:
-        asked, status = ("POST", name), "201"
+        sent, status = ("POST", name), "201"
     if version.body is None:
-        asked, status = ("DELETE", place), "204"
+        sent, status = ("DELETE", place), "204"
     told = (status, f'W/"{version.version}"', instant(version.updated))
-    return entry(f"{base}/{place}", version.body, request=asked, response=told)
+    body = cut(name, version.body, wanted) if version.body is not None else None
+    return entry(f"{base}/{place}", body, request=sent, response=told)
 
 
 # ---- what is asked for ------------------------------------------------------------------------------------------
@@ -150,7 +154,10 @@ def _single(request: Request) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for name, value in request.query:
         if name not in _TAKEN:
-            raise Invalid(f"history takes _count, _since, _at and _sort, not {name[:80]}", f"http.{name[:80]}")
+            raise Invalid(
+                f"history takes _count, _since, _at, _sort, _summary and _elements, not {name[:80]}",
+                f"http.{name[:80]}",
+            )
         if name in seen:
             raise Invalid(f"{name} is given more than once", f"http.{name}")
         seen.add(name)

@@ -102,7 +102,7 @@ async def _searched(service: Service, ctx: Context, request: Request, query: Que
 async def _answer(service: Service, ctx: Context, request: Request, where: Where, query: Query) -> Response:
     parts = await _parts(service, ctx, request, where, query)
     asked = parts[0][0]
-    wanted = subset.asked(query, where.types)
+    wanted = subset.asked(query, where.types, counts=True)
     if wanted and wanted.summary == "text" and asked.includes:
         raise Invalid("_include and _revinclude cannot be used with _summary=text", "http._summary")
     total = await _total(service, ctx, parts) if asked.total != "none" else None

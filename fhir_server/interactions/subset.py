@@ -29,19 +29,26 @@ class Subset(msgspec.Struct, frozen=True):
     elements: tuple[str, ...] = ()
 
 
-def asked(query: Iterable[tuple[str, str]], types: Sequence[str]) -> Subset | None:
-    """Return what a query wants of resources of these types, None for all; raise Invalid for what they do not have."""
+def asked(query: Iterable[tuple[str, str]], types: Sequence[str], *, counts: bool = False) -> Subset | None:
+    """Return what a query wants of resources of these types, None for all; raise Invalid for what they do not have.
+
+    `counts` says that the interaction can answer `_summary=count`, which is of searches alone.
+    """
     given = {name: value for name, value in query if name in ("_summary", "_elements")}
     summary = given.get("_summary", "false")
     if summary not in ("true", "text", "data", "count", "false"):
         raise Invalid("_summary takes true, text, data, count or false", "http._summary")
+    if summary == "count" and not counts:
+        raise Invalid("_summary=count is of searches alone", "http._summary")
     elements = tuple(given["_elements"].split(",")) if "_elements" in given else ()
     for name in elements:
         kind, _, element = name.rpartition(".")
         if name in _ALWAYS:
             continue
         if not any(element in _names(t) for t in ([kind] if kind in TYPE_CODES else [] if kind else types)):
-            raise Invalid(f"{name[:100]!r} is no element of {kind[:80] or ', '.join(types)[:80]}", "http._elements")
+            of = kind if kind in TYPE_CODES else ", ".join(types)
+            told = f"{name[:100]!r} is no element at the root of {of[:80]}, and _elements takes no others"
+            raise Invalid(told, "http._elements")
     if elements and summary not in ("count", "false"):
         raise Invalid("_summary and _elements cannot be used together", "http._elements")
     return None if summary in ("count", "false") and not elements else Subset(summary, elements)

@@ -27,6 +27,8 @@ async def stored(fhir: Client) -> None:
     assert answer.status_code == 201, answer.text
 
 
+# Where the observation is the first entry.
+LISTING = ("/Observation", "/Observation/o/_history", "/Observation/_history", "/_history")
 CUT: list[tuple[str, set[str]]] = [
     ("_summary=true", {"status", "code", "subject", "valueQuantity", "modifierExtension", "component"}),
     ("_summary=text", {"text", "status", "code"}),
@@ -47,16 +49,17 @@ CUT: list[tuple[str, set[str]]] = [
 async def test_a_resource_is_cut_to_what_was_asked_and_tagged(fhir: Client, query: str, members: set[str]) -> None:
     await stored(fhir)
     read = await fhir.get(f"/Observation/o?{query}")
-    found = await fhir.get(f"/Observation?{query}")
-    for resource in (read.json(), found.json()["entry"][0]["resource"]):
+    version = await fhir.get(f"/Observation/o/_history/1?{query}")
+    bundles = [await fhir.get(f"{path}?{query}") for path in LISTING]
+    listed = [answer.json()["entry"][0]["resource"] for answer in bundles]
+    for resource in (read.json(), version.json(), *listed):
         assert set(resource) == ALWAYS | members
         assert resource["meta"]["tag"] == [{"code": "mine"}, SUBSETTED]
         assert resource["meta"]["versionId"] == "1"
     decode("Observation", read.content)
     assert read.headers["etag"] == 'W/"1"'
     if "valueQuantity" in members:
-        assert '"value":1.500' in read.text
-        assert '"value":1.500' in found.text
+        assert all('"value":1.500' in answer.text for answer in (read, version, *bundles))
 
 
 async def test_a_summary_goes_into_the_parts_of_a_resource_and_keeps_digits(fhir: Client) -> None:
@@ -95,10 +98,34 @@ async def test_what_is_included_follows_the_summary_and_elements_of_its_own_type
 )
 async def test_what_is_no_summary_and_no_element_is_refused(fhir: Client, query: str) -> None:
     await stored(fhir)
-    for path in ("/Observation/o", "/Observation"):
+    for path in ("/Observation/o", "/Observation/o/_history/1", "/Observation", "/Observation/_history"):
         answer = await fhir.get(f"{path}?{query}")
         assert answer.status_code == 400, path
         assert answer.json()["issue"][0]["expression"][0] in ("http._summary", "http._elements")
+
+
+async def test_nested_paths_are_no_base_elements_and_are_told_so(fhir: Client) -> None:
+    answer = await fhir.get("/Patient?_elements=name.family")
+    assert answer.status_code == 400
+    assert "'name.family' is no element at the root of Patient" in answer.json()["issue"][0]["diagnostics"]
+
+
+async def test_only_a_search_is_counted(fhir: Client) -> None:
+    await stored(fhir)
+    assert (await fhir.get("/Observation?_summary=count")).json()["total"] == 1
+    for path in ("/Observation/o", "/Observation/o/_history/1", "/Observation/_history", "/_history"):
+        assert (await fhir.get(f"{path}?_summary=count")).status_code == 400, path
+
+
+async def test_a_deletion_has_nothing_to_be_cut_and_history_may_be_summarised_all_the_same(fhir: Client) -> None:
+    await stored(fhir)
+    await fhir.delete("/Observation/o")
+    answer = await fhir.get("/Observation/_history?_elements=subject&_count=1")
+    assert "resource" not in answer.json()["entry"][0]
+    links = {link["relation"]: link["url"] for link in answer.json()["link"]}
+    assert "_elements=subject" in links["self"]
+    page = (await fhir.get(links["next"].removeprefix(fhir.base))).json()
+    assert set(page["entry"][0]["resource"]) == ALWAYS | {"status", "code", "subject", "modifierExtension"}
 
 
 async def test_several_types_take_an_element_that_one_of_them_has(fhir: Client) -> None:
