@@ -1,11 +1,14 @@
-"""What happens to a message, as a list of steps; one that returns Stop ends the way early.
+"""What happens to messages, as a list of steps; one that returns Stop for a message ends its way early.
 
-Every step works in the one transaction that also finishes the message, so that all of it happens once or not at all.
+Every step works in the one transaction that also finishes the messages, so that all of it happens once or not at all.
+A step gets all messages of the transaction at once: what it asks of the database it can ask for all of them together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
+from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
@@ -16,7 +19,7 @@ from fhir_server.engine.channel import Channel
 from fhir_server.errors import Unprocessable
 from fhir_server.interactions.draft import Save, Saved
 from fhir_server.interactions.known import known
-from fhir_server.interactions.link import rewrite
+from fhir_server.interactions.link import Links
 from fhir_server.interactions.save import save
 from fhir_server.interactions.service import Service
 from fhir_server.store.database import Tx
@@ -47,28 +50,49 @@ class Stop(msgspec.Struct, frozen=True):
     issues: Sequence[Issue]
 
 
+class WroteAndStopped(Exception):
+    """One of several messages stopped where it may have written already, which cannot be taken back for it alone."""
+
+
 class Step(Protocol):
-    """One step; its name stands in the reason when it fails."""
+    """One step: what becomes of each message, in order. Its name stands in the reason when it fails."""
 
     __name__: str
 
-    async def __call__(self, work: Work, /) -> Work | Stop: ...
+    async def __call__(self, works: Sequence[Work], /) -> Sequence[Work | Stop]: ...
 
 
-async def run(steps: Sequence[Step], work: Work) -> Work | Stop:
-    """Take the work through the steps, to the end or to the first Stop. Raises what a step raises, with its name."""
+def each(one: Callable[[Work], Awaitable[Work | Stop]]) -> Step:
+    """Return the step that does this to one message after the other."""
+
+    @wraps(one)
+    async def step(works: Sequence[Work], /) -> Sequence[Work | Stop]:
+        return [await one(work) for work in works]
+
+    return step
+
+
+async def run(steps: Sequence[Step], works: Sequence[Work]) -> list[Work | Stop]:
+    """Take each message through the steps, to the end or to its Stop. Raises what a step raises, with its name.
+
+    Where there are several messages, only the last step may write, and none may stop there: raises WroteAndStopped.
+    """
+    results: list[Work | Stop] = list(works)
     for step in steps:
+        going = [(n, work) for n, work in enumerate(results) if isinstance(work, Work)]
         try:
-            result = await step(work)
+            made = await step([work for _, work in going])
         except Exception as failure:
             failure.add_note(f"in step {step.__name__}")
             raise
-        if isinstance(result, Stop):
-            return result
-        work = result
-    return work
+        for (n, _), result in zip(going, made, strict=True):
+            results[n] = result
+            if isinstance(result, Stop) and step is steps[-1] and len(works) > 1:
+                raise WroteAndStopped
+    return results
 
 
+@each
 async def parse(work: Work) -> Work | Stop:
     """Read the bytes by MSH-18; what was odd about them becomes a warning."""
     decoded = hl7v2.decode(work.raw)
@@ -76,6 +100,7 @@ async def parse(work: Work) -> Work | Stop:
     return msgspec.structs.replace(work, message=hl7v2.parse(decoded.text), issues=work.issues + odd)
 
 
+@each
 async def map_to_fhir(work: Work) -> Work | Stop:
     """Say in FHIR what the message says; one that has no map, or lacks what its map needs, stops here."""
     assert work.message is not None
@@ -86,31 +111,38 @@ async def map_to_fhir(work: Work) -> Work | Stop:
     return msgspec.structs.replace(work, mapped=mapped, issues=work.issues + tuple(mapped.issues))
 
 
-async def dispatch(work: Work) -> Work | Stop:
-    """Write the resources, each onto the one that it is about."""
-    assert work.mapped is not None
-    saves = [_save(entry, number) for number, entry in enumerate(work.mapped.entries)]
-    found = await known(work.service, work.context, work.tx, saves)
-    links = {url: f"{saved.type}/{saved.id}" for n, saved in found.items() if (url := saves[n].full_url)}
+async def dispatch(works: Sequence[Work]) -> Sequence[Work | Stop]:
+    """Write the resources of all messages, each onto the one that it is about."""
+    if not works:
+        return ()
+    world, saves = works[0], [item for work in works for item in _saves(work)]
+    found = await known(world.service, world.context, world.tx, saves)
+    links = Links({url: f"{saved.type}/{saved.id}" for n, saved in found.items() if (url := saves[n].full_url)})
     rest = [_linked(item, links) for n, item in enumerate(saves) if n not in found]
-    wrote = iter(await save(work.service, work.context, work.tx, rest))
-    return msgspec.structs.replace(
-        work, saved=tuple(found[n] if n in found else next(wrote) for n in range(len(saves)))
-    )
+    wrote = iter(await save(world.service, world.context, world.tx, rest))
+    saved = iter([found[n] if n in found else next(wrote) for n in range(len(saves))])
+    return [msgspec.structs.replace(work, saved=tuple(islice(saved, _size(work)))) for work in works]
 
 
-def _linked(item: Save, links: Mapping[str, str]) -> Save:
+def _linked(item: Save, links: Links) -> Save:
     """Return the save with its references to resources that are known already."""
-    if item.resource is None or not any(url.encode() in item.resource for url in links):
-        return item
-    return msgspec.structs.replace(item, resource=rewrite(item.resource, links))
+    return item if item.resource is None else msgspec.structs.replace(item, resource=links.rewrite(item.resource))
 
 
 STEPS: tuple[Step, ...] = (parse, map_to_fhir, dispatch)
 
 
-def _save(entry: Entry, number: int) -> Save:
+def _size(work: Work) -> int:
+    return len(work.mapped.entries) if work.mapped else 0
+
+
+def _saves(work: Work) -> list[Save]:
+    return [_save(work, entry, number) for number, entry in enumerate(work.mapped.entries)] if work.mapped else []
+
+
+def _save(work: Work, entry: Entry, number: int) -> Save:
     return Save(
+        asked=work.context,
         type=entry.resource["resourceType"],
         action="match" if entry.match else "create",
         resource=encode(entry.resource),

@@ -23,10 +23,10 @@ from fhir_server.engine.reasons import storable
 from fhir_server.engine.steps import STEPS, Step, Stop, Work
 from fhir_server.errors import Busy, Conflict, FhirError
 from fhir_server.interactions.service import Service
-from fhir_server.store import inbox
+from fhir_server.store import inbox, tickets
 from fhir_server.store.bell import Bell
 from fhir_server.store.database import Tx
-from fhir_server.store.inbox import Claimed
+from fhir_server.store.inbox import Claimed, Closed
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,14 @@ class Retry(msgspec.Struct, frozen=True):
         return whole * (0.5 + random.random() / 2)
 
 
+class Apart(Exception):
+    """What was worked together failed and was taken back: each of these must be worked alone, to learn which it is."""
+
+    def __init__(self, messages: int) -> None:
+        super().__init__(f"{messages} messages are to be worked one by one")
+        self.messages = messages
+
+
 class Worker:
     """Works messages until it is stopped (`run`), or until none is due (`drain`)."""
 
@@ -61,12 +69,14 @@ class Worker:
         random: Random,
         retry: Retry | None = None,
         concurrency: int = 4,
+        together: int = 16,
         poll: float = 5.0,
         way: Sequence[Step] = STEPS,
     ) -> None:
         """`channel_of(tenant_id, name)` finds a message's channel, `base` a tenant's FHIR base; `poll` is in seconds.
 
-        `concurrency` messages are worked at one time, each on a database connection of its own.
+        `concurrency` transactions are worked at one time, each on a database connection of its own and of up to
+        `together` messages; where one of them fails, the rest does not suffer: they are worked again one by one.
         """
         self._service = service
         self._channel_of = channel_of
@@ -75,6 +85,7 @@ class Worker:
         self._random = random
         self._retry = retry or Retry()
         self._concurrency = concurrency
+        self._together = together
         self._poll = poll
         self._way = way
         self._calls: asyncio.Queue[None] = asyncio.Queue(maxsize=concurrency)
@@ -127,31 +138,45 @@ class Worker:
                 self._call_in(self._poll)
 
     async def _all(self) -> int:
-        """Work messages one by one until none is due for us."""
-        done = 0
-        while not self._stopping.is_set() and await self._one():
-            done += 1
+        """Work messages until none is due for us."""
+        done = alone = 0
+        while not self._stopping.is_set():
+            try:
+                worked = await self._some(1 if alone else self._together)
+            except Apart as apart:
+                alone = apart.messages
+                continue
+            if not worked:
+                break
+            done, alone = done + worked, max(0, alone - 1)
         return done
 
-    async def _one(self) -> bool:
+    async def _some(self, most: int) -> int:
         async with self._service.db.transaction(None) as tx:
-            claimed = await inbox.claim(tx, self._clock())
-            if claimed is None:
-                return False
-            self._call()  # where there was one there may be more
-            await self._work(tx, claimed)
-        return True
+            claimed = await inbox.claim_several(tx, self._clock(), most)
+            if claimed:
+                self._call()  # where there was one there may be more
+                await self._work(tx, claimed)
+        return len(claimed)
 
-    async def _work(self, tx: Tx, claimed: Claimed) -> None:
+    async def _work(self, tx: Tx, claimed: Sequence[Claimed]) -> None:
         try:
-            result = await steps.run(self._way, await self._prepared(tx, claimed))
-            if isinstance(result, Stop):
-                self._bury(tx, claimed, result.issues)
-            else:
-                inbox.finish(tx, claimed, self._clock(), _written(result), storable(result.issues))
+            works = [await self._prepared(tx, one) for one in claimed]
+            results = await steps.run(self._way, works)
+            self._close(tx, [_closed(one, result) for one, result in zip(claimed, results, strict=True)])
             await tx.flush()  # what was queued fails here, if it fails, where the try is still counted
         except Exception as failure:
-            await self._settle(tx, claimed, failure)
+            if len(claimed) > 1:
+                raise Apart(len(claimed)) from failure
+            await self._settle(tx, claimed[0], failure)
+
+    def _close(self, tx: Tx, closed: Sequence[Closed]) -> None:
+        """Queue the end of each. What one that stops has written is taken back, so it must be alone then."""
+        if len(closed) == 1 and closed[0].state == "buried":
+            tx.rollback_to(tickets.WORK)
+        inbox.close(tx, closed, self._clock())
+        for one in closed:
+            _told(one)
 
     async def _prepared(self, tx: Tx, claimed: Claimed) -> Work:
         channel = await self._channel_of(claimed.tenant_id, claimed.channel)
@@ -190,10 +215,21 @@ class Worker:
 
     def _bury(self, tx: Tx, claimed: Claimed, issues: Sequence[Issue]) -> None:
         inbox.bury(tx, claimed, self._clock(), storable(issues))
-        log.info("message buried", message_id=claimed.id, attempts=claimed.attempts + 1)
+        _told(Closed(claimed, "buried"))
 
     def _call_in(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._call)
+
+
+def _closed(claimed: Claimed, result: Work | Stop) -> Closed:
+    if isinstance(result, Stop):
+        return Closed(claimed, "buried", reason=storable(result.issues))
+    return Closed(claimed, "done", _written(result), storable(result.issues))
+
+
+def _told(closed: Closed) -> None:
+    if closed.state == "buried":
+        log.info("message buried", message_id=closed.message.id, attempts=closed.message.attempts + 1)
 
 
 def _may_pass(failure: Exception) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 from conformance.issue import Issue, error
 from conformance.r4.types import TYPE_CODES
 from conformance.structures import Refused, decode
+from fhir_server.context import Context
 from fhir_server.interactions.body import Members, members_of, text_member
 from fhir_server.interactions.criteria import Found
 from fhir_server.search.kinds import Entries, Indexer
@@ -30,7 +31,8 @@ class Save(msgspec.Struct, frozen=True, kw_only=True):
 
     `criteria`, a query, makes it conditional: a create does nothing where one resource is found, an update or delete is
     of the one that is found, and a delete takes up to `most`. `linked` looks up references that are
-    criteria. A `patch` says what the stored resource becomes.
+    criteria. A `patch` says what the stored resource becomes. `asked` names the request that the audit tells of, where
+    a transaction serves several.
     """
 
     type: str
@@ -46,6 +48,7 @@ class Save(msgspec.Struct, frozen=True, kw_only=True):
     most: int = 1
     linked: bool = False
     patch: Callable[[bytes], bytes] | None = None
+    asked: Context | None = None
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -68,7 +71,7 @@ class Draft:
     """
 
     __slots__ = (
-        "absent", "action", "body", "entries", "found", "fresh", "id", "if_match", "kept", "members", "path",
+        "absent", "action", "asked", "body", "entries", "found", "fresh", "id", "if_match", "kept", "members", "path",
         "self_key", "type",
     )  # fmt: skip
 
@@ -87,7 +90,7 @@ class Draft:
         self.found, self.kept = found, found is not None and save.action == "create"
         self.absent = save.criteria is not None and found is None and not self.fresh
         self.self_key, self.body = self_key, body
-        self.path, self.if_match = save.path or save.type, save.if_match
+        self.path, self.if_match, self.asked = save.path or save.type, save.if_match, save.asked
         self.members: Members | None = None
         self.entries: Entries | None = None
 

@@ -17,7 +17,7 @@ from fhir_server.interactions.conditional import Resolved, asked_of, resolve, ta
 from fhir_server.interactions.criteria import Found
 from fhir_server.interactions.draft import Draft, Save
 from fhir_server.interactions.guard import Guard
-from fhir_server.interactions.link import rewrite, rewrite_relative, under_same_base
+from fhir_server.interactions.link import Links, rewrite_relative, under_same_base
 from fhir_server.interactions.locks import locks_of
 from fhir_server.interactions.service import Service
 from fhir_server.store import resources
@@ -63,7 +63,7 @@ async def identify(
     single = _applied(service, ctx, tx, single, met)
     ids, of = _ids(single, [match_keys(service, ctx, save) for save in single], met)
     made = [(save, ids[n]) for save, n in zip(single, of, strict=True)]
-    links = {save.full_url: f"{save.type}/{made_id}" for save, made_id in made if save.full_url}
+    links = Links({save.full_url: f"{save.type}/{made_id}" for save, made_id in made if save.full_url})
     relative = targets(service, ctx, asked, resolved, made)
     drafts: dict[int, Draft] = {}
     for save, number, row in zip(single, of, met, strict=True):
@@ -130,11 +130,11 @@ def _refuse_other(save: Save, earlier: Draft) -> None:
         raise Invalid(f"{earlier.type}/{earlier.id} stands more than once in the bundle", save.path)
 
 
-def _linked(save: Save, links: Mapping[str, str], relative: Mapping[str, str]) -> bytes | None:
+def _linked(save: Save, links: Links, relative: Mapping[str, str]) -> bytes | None:
     if save.resource is None:
         return None
-    body = rewrite(save.resource, links)
-    return rewrite_relative(body, {**under_same_base(links, save.full_url), **relative}) if save.linked else body
+    body = links.rewrite(save.resource)
+    return rewrite_relative(body, {**under_same_base(links.urls, save.full_url), **relative}) if save.linked else body
 
 
 def _draft(service: Service, ctx: Context, save: Save, resource_id: str, body: bytes | None, row: Met) -> Draft:

@@ -24,22 +24,27 @@ _text = msgspec.json.Decoder(str)
 _KEPT = frozenset((b"value", b"valueString", b"display"))
 
 
-def rewrite(body: bytes, links: Mapping[str, str]) -> bytes:
-    """Return `body` with every reference to a key of `links` (a fullUrl) replaced by its value (`Type/id`)."""
-    if not links or (b"urn:" not in body and b"http" not in body):
-        return body
-    table = {key.encode(): value.encode() for key, value in links.items()}
+class Links:
+    """What the fullUrls of a bundle turn into (`Type/id`), made ready once for all of its resources."""
 
-    def in_string(found: re.Match[bytes]) -> bytes:
-        target = table.get(found[1])
+    def __init__(self, links: Mapping[str, str]) -> None:
+        self.urls = links
+        self._table = {key.encode(): value.encode() for key, value in links.items()}
+        self._strings = _UUID if all(key.startswith("urn:uuid:") for key in links) else _STRING
+
+    def rewrite(self, body: bytes) -> bytes:
+        """Return `body` with every reference to one of the fullUrls replaced by what it turns into."""
+        if not self._table or (b"urn:" not in body and b"http" not in body):
+            return body
+        linked = self._strings.sub(self._in_string, body)
+        return _HREF.sub(self._in_narrative, linked) if b"href" in linked or b"src" in linked else linked
+
+    def _in_string(self, found: re.Match[bytes]) -> bytes:
+        target = self._table.get(found[1])
         return found[0] if target is None or _stays(found) else b'"' + target + b'"'
 
-    def in_narrative(found: re.Match[bytes]) -> bytes:
-        return found[1] + table.get(found[2], found[2])
-
-    strings = _UUID if all(key.startswith(b"urn:uuid:") for key in table) else _STRING
-    linked = strings.sub(in_string, body)
-    return _HREF.sub(in_narrative, linked) if b"href" in linked or b"src" in linked else linked
+    def _in_narrative(self, found: re.Match[bytes]) -> bytes:
+        return found[1] + self._table.get(found[2], found[2])
 
 
 def _stays(found: re.Match[bytes]) -> bool:

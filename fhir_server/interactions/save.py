@@ -38,7 +38,15 @@ async def save(
     _check(service, ctx, found.drafts, guard)
     current = await _current(tx, found.drafts)
     settled = [_settle(ctx.now, draft, current.get(draft.self_key)) for draft in found.drafts]
-    await _store(service, ctx, tx, [(saved, write) for saved, write in settled if write])
+    await _store(service, tx, [write for _, write in settled if write])
+    audit.record(
+        tx,
+        [
+            _audited(draft.asked or ctx, one)
+            for draft, (one, _) in zip(found.drafts, settled, strict=True)
+            if one.changed
+        ],
+    )
     return [
         _nothing(ctx.now, save) if number is None else settled[number][0]
         for save, number in zip(saves, found.of, strict=True)
@@ -130,16 +138,15 @@ def _deletion(now: datetime, draft: Draft, row: Current | None) -> tuple[Saved, 
     return saved, draft.write(row.version + 1, now, None, row)
 
 
-async def _store(service: Service, ctx: Context, tx: Tx, settled: Sequence[tuple[Saved, Write]]) -> None:
-    """Hand the rows and their audit to the transaction; rows that are new get their number here."""
-    if not settled:
+async def _store(service: Service, tx: Tx, writes: Sequence[Write]) -> None:
+    """Hand the rows to the transaction; those that are new get their number here."""
+    if not writes:
         return
-    fresh = [write for _, write in settled if not write.rid]
+    fresh = [write for write in writes if not write.rid]
     if fresh:
         for write, rid in zip(fresh, await service.rids.take(len(fresh)), strict=True):
             write.rid = rid
-    resources.write(tx, [write for _, write in settled])
-    audit.record(tx, [_audited(ctx, saved) for saved, _ in settled])
+    resources.write(tx, writes)
 
 
 def _audited(ctx: Context, saved: Saved) -> Audited:

@@ -20,7 +20,7 @@ from fhir_server.store.tickets import ADD, CHANNEL, MESSAGE, WORK, Ticket
 
 __all__ = [
     "Accepted", "Claimed", "Kept", "State", "Stored", "Summary",
-    "accept", "bury", "claim", "counts", "finish", "listed", "replay", "retry", "show",
+    "accept", "bury", "claim", "claim_several", "close", "counts", "finish", "listed", "replay", "retry", "show",
 ]  # fmt: skip
 
 
@@ -160,9 +160,27 @@ async def accept(db: Database, tenant_id: int, messages: Sequence[Accepted]) -> 
     return [kept[n] for n in range(len(messages))]
 
 
+class Closed(msgspec.Struct, frozen=True):
+    """How a message ended, in a transaction that ends several: done, or buried without anything to be taken back."""
+
+    message: Claimed
+    state: Literal["done", "buried"]
+    result: Any = None
+    reason: Sequence[Issue] = ()
+
+
 _LOAD = """
-select channel, order_key, attempts, raw, control_id, peer from inbox
+select 1, channel, order_key, attempts, raw, control_id, peer from inbox
 where tenant_id = %s and received = %s and id = %s
+"""
+# Each row by its key: the lateral side is looked up per ticket, whatever the planner believes of the partitions' size.
+_LOAD_SEVERAL = """
+select n, channel, order_key, attempts, raw, control_id, peer from
+    (select n, i.*, coalesce(sum(octet_length(i.raw)) over (order by n), 0) as together
+     from unnest(%s::timestamptz[], %s::bigint[]) with ordinality as t (received, id, n)
+     left join lateral (select channel, order_key, attempts, raw, control_id, peer from inbox
+        where tenant_id = %s and received = t.received and id = t.id limit 1) i on true) loaded
+where n = 1 or together <= %s order by n
 """
 
 
@@ -171,12 +189,35 @@ async def claim(tx: Tx, now: datetime) -> Claimed | None:
 
     `tx` is a transaction without tenant; it gets the message's. It belongs to this message until it ends.
     """
-    while ticket := await tickets.claim(tx, MESSAGE, now):
-        rows = await tx.fetch(_LOAD, (ticket.tenant_id, ticket.received, ticket.target))
-        if rows and ticket.received is not None:
-            return Claimed(ticket, ticket.target, ticket.received, *rows[0])
-        tickets.clear(tx, ticket)
-    return None
+    return next(iter(await claim_several(tx, now, 1)), None)
+
+
+async def claim_several(tx: Tx, now: datetime, most: int, size: int = 1 << 22) -> list[Claimed]:
+    """Lock up to `most` messages as `claim` does one: of one tenant, each of an order of its own.
+
+    Those beyond `size` bytes together are left to others once the transaction ends, but for the first.
+    """
+    while claimed := await tickets.claim_several(tx, MESSAGE, now, most):
+        if messages := await _loaded(tx, claimed, size):
+            return messages
+    return []
+
+
+async def _loaded(tx: Tx, claimed: Sequence[Ticket], size: int) -> list[Claimed]:
+    """Return the messages of tickets, the first and as many more as `size` allows; clear tickets without one."""
+    moments, targets, tenant_id = [t.received for t in claimed], [t.target for t in claimed], claimed[0].tenant_id
+    if len(claimed) == 1:
+        rows = await tx.fetch(_LOAD, (tenant_id, moments[0], targets[0])) or [(1, None)]
+    else:
+        rows = await tx.fetch(_LOAD_SEVERAL, (moments, targets, tenant_id, size))
+    found = []
+    for number, *row in rows:
+        ticket = claimed[number - 1]
+        if row[0] is None or ticket.received is None:
+            tickets.clear(tx, ticket)
+        else:
+            found.append(Claimed(ticket, ticket.target, ticket.received, *row))
+    return found
 
 
 _SETTLE = """
@@ -192,6 +233,13 @@ def finish(
     """Queue that the message is done; `result` is JSON that tells what was written, `reason` what is worth knowing."""
     tickets.remove(tx, message.ticket)
     _settle(tx, message, "done", now, None, reason, result, ack)
+
+
+def close(tx: Tx, closed: Sequence[Closed], now: datetime) -> None:
+    """Queue the end of messages that are worked in one transaction; nothing is taken back."""
+    tickets.remove(tx, *(one.message.ticket for one in closed))
+    for one in closed:
+        _settle(tx, one.message, one.state, now, None, one.reason, one.result, None)
 
 
 def retry(tx: Tx, message: Claimed, due: datetime, reason: Sequence[Issue]) -> None:

@@ -39,6 +39,14 @@ _CLAIM = """
 select id, tenant_id, kind, received, target, order_hash from job_ticket
 where kind = %s and due <= %s order by due, id limit 1 for update skip locked
 """
+# Its first line decides whose: all that are claimed together belong to one tenant.
+_CLAIM_SEVERAL = """
+with first as materialized (
+    select tenant_id from job_ticket where kind = %s and due <= %s order by due, id limit 1 for update skip locked)
+select id, tenant_id, kind, received, target, order_hash from job_ticket
+where kind = %s and due <= %s and tenant_id = (select tenant_id from first) order by due, id limit %s
+for update skip locked
+"""
 _LOCK = "select pg_advisory_xact_lock((hash >> 32)::int, hash::bit(32)::int) from unnest(%s::bigint[]) hash"
 _POSTPONE = "update job_ticket set due = %s where tenant_id = %s and order_hash = %s and id = %s"
 _DELETE = "delete from job_ticket where tenant_id = %s and order_hash = %s and id = %s"
@@ -71,13 +79,18 @@ async def claim(tx: Tx, kind: int, now: datetime) -> Ticket | None:
 
     Sets its tenant, and the savepoint to which `postpone` and `remove` can go back.
     """
-    rows = await tx.fetch(_CLAIM, (kind, now))
-    if not rows:
-        return None
-    ticket = Ticket(*rows[0])
-    tx.set_tenant(ticket.tenant_id)
-    tx.savepoint(WORK)
-    return ticket
+    return next(iter(await claim_several(tx, kind, now, 1)), None)
+
+
+async def claim_several(tx: Tx, kind: int, now: datetime, most: int) -> list[Ticket]:
+    """Lock up to `most` tickets as `claim` does one: of one tenant, each the first of its order, longest due first."""
+    due = (kind, now)
+    rows = await (tx.fetch(_CLAIM, due) if most == 1 else tx.fetch(_CLAIM_SEVERAL, (*due, *due, most)))
+    claimed = [Ticket(*row) for row in rows]
+    if claimed:
+        tx.set_tenant(claimed[0].tenant_id)
+        tx.savepoint(WORK)
+    return claimed
 
 
 def postpone(tx: Tx, ticket: Ticket, due: datetime) -> None:
@@ -85,11 +98,13 @@ def postpone(tx: Tx, ticket: Ticket, due: datetime) -> None:
     tx.defer(_POSTPONE, (due, *_key(ticket)))
 
 
-def remove(tx: Tx, ticket: Ticket) -> None:
-    """Queue that the ticket is done with and the next of its order is due."""
-    tx.defer(_DELETE, _key(ticket))
-    tx.defer(*lock_orders([ticket.order_hash]))
-    tx.defer(_PROMOTE, (ticket.tenant_id, ticket.order_hash) * 2)
+def remove(tx: Tx, *done: Ticket) -> None:
+    """Queue that tickets are done with and the next of their orders are due."""
+    for ticket in done:
+        tx.defer(_DELETE, _key(ticket))
+    tx.defer(*lock_orders([ticket.order_hash for ticket in done]))
+    for ticket in done:
+        tx.defer(_PROMOTE, (ticket.tenant_id, ticket.order_hash) * 2)
 
 
 def clear(tx: Tx, ticket: Ticket) -> None:

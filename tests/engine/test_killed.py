@@ -40,8 +40,8 @@ role, dsn, tenant, fd = sys.argv[1:5]
 tenant = Tenant(int(tenant), "t")
 async def channel_of(tenant_id, name):
     return catch_all(tenant, name)
-async def hang(work):
-    await work.tx.fetch("select 1")  # what the steps before have written is in the database now, uncommitted
+async def hang(works):
+    await works[0].tx.fetch("select 1")  # what the steps before have written is in the database now, uncommitted
     print("mid-transaction", flush=True)
     await asyncio.sleep(600)
 async def main():

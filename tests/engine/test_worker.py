@@ -16,7 +16,7 @@ from conformance.issue import error
 from fhir_server.app import opened
 from fhir_server.context import Tenant
 from fhir_server.engine.channel import Channel, catch_all
-from fhir_server.engine.steps import Stop, Work
+from fhir_server.engine.steps import Stop, Work, each
 from fhir_server.engine.worker import Retry, Worker
 from fhir_server.errors import Busy, Invalid
 from fhir_server.interactions.service import Service
@@ -41,7 +41,8 @@ class World:
             return catch_all(self.tenant, name)
 
         more.setdefault("random", Random(1))
-        return Worker(self.service, channel_of, lambda t: f"http://x/{t.name}/fhir", lambda: self.now, way=way, **more)
+        more["way"] = tuple(each(step) for step in way)
+        return Worker(self.service, channel_of, lambda t: f"http://x/{t.name}/fhir", lambda: self.now, **more)
 
     async def send(self, *contents: bytes) -> None:
         door = receiver(self.db, self.tenant, clock=lambda: self.now)
@@ -127,7 +128,7 @@ async def test_other_patients_do_not_wait_for_one(world: World) -> None:
         return work
 
     await world.send(*(adt(f"A{n}", str(n)) for n in range(8)))
-    await world.worker(watched, concurrency=4).drain()
+    await world.worker(watched, concurrency=4, together=1).drain()
     assert most == 4
 
 
@@ -146,6 +147,40 @@ async def test_a_step_that_stops_buries_the_message_with_the_reason_and_its_byte
     assert await world.effects() == []
 
 
+async def transaction(work: Work) -> Work | Stop:
+    """Leave the number of the transaction as the effect."""
+    ((number,),) = await work.tx.fetch("select pg_current_xact_id()::text")
+    row = Audited(at=work.context.now, action="effect", subject="s", client="c", outcome=200, request_id=number)
+    audit.record(work.tx, [row])
+    return work
+
+
+async def test_what_waits_is_worked_together_in_few_transactions(world: World) -> None:
+    await world.send(*(adt(f"A{n}", str(n)) for n in range(40)))
+    assert await world.worker(transaction, concurrency=1, together=16).drain() == 40
+    effects = await world.effects()
+    assert sorted(effects.count(number) for number in set(effects)) == [8, 16, 16]
+
+
+async def test_one_that_fails_takes_none_of_the_others_with_it(world: World) -> None:
+    await world.send(*(adt(f"{'BAD' if n == 7 else 'A'}{n}", str(n)) for n in range(40)))
+    await world.worker(effect, failing(lambda: Invalid("no"), only="BAD"), concurrency=3).drain()
+    assert [(c, s, n) for c, s, n in await world.states() if s != "done"] == [("BAD7", "buried", 1)]
+    effects = await world.effects()
+    assert sorted(effects) == sorted(f"A{n}" for n in range(40) if n != 7)
+
+
+async def test_one_that_stops_late_takes_back_its_own_effect_alone(world: World) -> None:
+    async def stops(work: Work) -> Work | Stop:
+        bad = header(work.raw).control_id == "BAD"
+        return Stop([error("not-supported", "no", "MSH-9")]) if bad else work
+
+    await world.send(adt("A1", "1"), adt("BAD", "2"), adt("A3", "3"))
+    await world.worker(effect, stops).drain()
+    assert await world.states() == [("A1", "done", 1), ("BAD", "buried", 1), ("A3", "done", 1)]
+    assert sorted(await world.effects()) == ["A1", "A3"]
+
+
 async def test_a_buried_message_does_not_hold_up_its_patient(world: World) -> None:
     await world.send(adt("BAD"), adt("GOOD"))
     await world.worker(failing(lambda: Invalid("no"), only="BAD"), effect).drain()
@@ -154,7 +189,8 @@ async def test_a_buried_message_does_not_hold_up_its_patient(world: World) -> No
 
 async def test_a_failure_that_may_pass_is_tried_again_later_and_its_patient_waits(world: World) -> None:
     await world.send(adt("A1"), adt("A2"), adt("B1", "200"))
-    worker = world.worker(effect, failing(lambda: Busy("locked"), only="A1", times=1), retry=Retry(base=10))
+    fails = failing(lambda: Busy("locked"), only="A1", times=1)
+    worker = world.worker(effect, fails, retry=Retry(base=10), together=1)
     await worker.drain()
     assert await world.states() == [("A1", "received", 1), ("A2", "received", 0), ("B1", "done", 1)]
     (first, *_) = await kept(world.db, world.tenant)
