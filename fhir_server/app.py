@@ -184,6 +184,7 @@ def worker(concord: Concord) -> Worker:
         random=Random(),
         retry=Retry(given.retry_attempts, given.retry_base, given.retry_max),
         concurrency=given.worker_concurrency,
+        together=given.worker_together,
         poll=given.poll_interval,
     )
 

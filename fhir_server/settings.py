@@ -138,7 +138,16 @@ class Settings(BaseSettings):
         20.0, "How long storing a message may take; its sender then gets AR and may send it again.", unit="s", gt=0
     )
 
-    worker_concurrency: int = _row(4, "Messages that one worker processes at one time.", unit="messages", ge=1, le=256)
+    worker_concurrency: int = _row(
+        4, "Transactions in which one worker processes messages at one time.", unit="transactions", ge=1, le=256
+    )
+    worker_together: int = _row(
+        16,
+        "Waiting messages that one transaction takes together, each of another patient.",
+        unit="messages",
+        ge=1,
+        le=256,
+    )
     poll_interval: float = _row(5.0, "How often a worker looks for work without being woken.", unit="s", gt=0)
     retry_attempts: int = _row(8, "Tries after which a message that fails for a passing reason is buried.", ge=1)
     retry_base: float = _row(1.0, "Wait before the second try; each later wait doubles.", unit="s", gt=0)

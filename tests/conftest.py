@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.needs import hold
 from tests.postgres import (  # noqa: F401 - fixtures
@@ -14,6 +15,10 @@ from tests.postgres import (  # noqa: F401 - fixtures
     server_dsn,
     tenants,
 )
+
+# How long an example takes says how busy the machine is, not whether the rule holds.
+settings.register_profile("concord", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("concord")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -138,7 +138,7 @@ def test_a_broker_that_refuses_or_is_mute_costs_the_request_nothing() -> None:
                 begun = time.perf_counter()
                 for _ in range(200):
                     wakes.wake("messages")
-                assert time.perf_counter() - begun < 0.2
+                assert time.perf_counter() - begun < 2
                 end = time.monotonic() + 10
                 while not wakes.failed and time.monotonic() < end:
                     time.sleep(0.01)

@@ -152,3 +152,25 @@ async def test_bytes_that_are_not_the_declared_set_are_kept_read_and_told(lab: L
     (patient,) = await lab.resources("Patient")
     assert patient["name"][0]["family"] == "Müller"
     assert any("read as" in issue["diagnostics"] for issue in done.reason)
+
+
+async def test_messages_worked_together_share_what_they_share_and_are_audited_each_by_its_own(lab: Lab) -> None:
+    """Two patients, one physician whom nobody knew before."""
+    for n in (1, 2):
+        content = (
+            oru(f"R{n}").replace(b"100^^^NORTH^MR", b"%d^^^NORTH^MR" % (100 + n)).replace(b"F1^LAB", b"F%d^LAB" % n)
+        )
+        await lab.door.message(
+            content.replace(b"|||||||||||||||", b"|||||||||77^Okafor^Chidi^^^Dr^^^NPI||||||", 1), PEER
+        )
+    assert await lab.worker.drain() == 2
+    messages = await kept(lab.db, lab.tenant)
+    assert [m.state for m in messages] == ["done", "done"]
+    assert len(await lab.resources("Practitioner")) == 1
+    assert len(await lab.resources("Patient")) == 2
+    sql = "select request_id, resource_id from audit where tenant_id = %s and type = %s order by id"
+    rows = await lab.db.fetch(lab.tenant.id, sql, (lab.tenant.id, TYPE_CODES["Patient"]))
+    told = {m.id: m.result["written"] for m in messages}
+    assert [request for request, _ in rows] == [f"message-{m.id}" for m in messages]
+    for message, (_, patient) in zip(messages, rows, strict=True):
+        assert f"Patient/{patient}/_history/1" in told[message.id]

@@ -57,7 +57,7 @@ def test_a_mute_broker_does_not_hold_the_request(make: Make) -> None:
         waker.wake(f"q{number % 7}")
     took = time.perf_counter() - begun
     mute.set()
-    assert took < 0.5
+    assert took < 4  # the broker holds its own caller for 5 s
 
 
 def test_after_a_failure_the_broker_is_left_alone_for_a_while_and_then_tried_again(make: Make) -> None:

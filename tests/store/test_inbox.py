@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from fhir_server.store import inbox
 from fhir_server.store.database import Database, Tx
 from fhir_server.store.embedded import EmbeddedPostgres
-from fhir_server.store.inbox import Claimed
+from fhir_server.store.inbox import Claimed, Closed
 from tests.postgres import new_tenants
 from tests.store.letters import LATER, REASON, drain, letter, process
 from tests.store.rows import NOW
@@ -131,6 +131,30 @@ async def test_a_ticket_whose_message_is_gone_is_cleared_and_the_next_is_claimed
         ("a ticket without its work was cleared", gone.id)
     ]
     assert await fresh_database.fetch(None, "select count(*) from job_ticket") == [(0,)]
+
+
+async def test_several_are_claimed_together_each_the_first_of_its_order_and_of_one_tenant(
+    fresh_database: Database, tenant: int
+) -> None:
+    (other,) = await new_tenants(fresh_database, 1)
+    await inbox.accept(fresh_database, tenant, [letter("a1", 1), letter("a2", 1), letter("b1", 2), letter("c1", 3)])
+    await inbox.accept(fresh_database, other, [letter("d1", 4)])
+    async with fresh_database.transaction(None) as first, fresh_database.transaction(None) as second:
+        ours = await inbox.claim_several(first, LATER, 16)
+        theirs = await inbox.claim_several(second, LATER, 16)
+        assert [m.control_id for m in ours] == ["a1", "b1", "c1"]
+        assert [m.control_id for m in theirs] == ["d1"]
+        inbox.close(first, [Closed(m, "done") for m in ours], LATER)
+    assert await drain(fresh_database) == ["a2", "d1"]
+
+
+async def test_messages_claimed_together_are_not_larger_than_asked(fresh_database: Database, tenant: int) -> None:
+    await inbox.accept(fresh_database, tenant, [letter(name, n) for n, name in enumerate("abc")])
+    size = len(letter("a").raw)
+    for most, names in ((0, ["a"]), (2 * size, ["a", "b"]), (2 * size + 1, ["a", "b"]), (3 * size, ["a", "b", "c"])):
+        async with fresh_database.transaction(None) as tx:
+            assert [m.control_id for m in await inbox.claim_several(tx, LATER, 16, most)] == names
+    assert await drain(fresh_database) == ["a", "b", "c"]
 
 
 async def test_the_same_key_in_another_tenant_is_another_order(fresh_database: Database) -> None:
