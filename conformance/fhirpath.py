@@ -32,11 +32,13 @@ from conformance.fhirpath_grammar import (
 from conformance.r4.facts import Element, Group, groups, is_primitive, spelled
 from conformance.r4.types import TYPE_CODES
 
-__all__ = ["Branch", "Unsupported", "branches", "compile_path"]
+__all__ = ["Branch", "Unsupported", "branches", "branches_below", "compile_path"]
 
 Step = Callable[[Sequence[Any]], Sequence[Any]]
 # What may stand at the start of a path beside the name of the resource type itself.
 _ANCESTORS = ("Resource", "DomainResource")
+# FHIRPath's own types that search parameters name where they mean the FHIR type.
+_SYSTEM = {name: name[0].lower() + name[1:] for name in ("Boolean", "Date", "DateTime", "Decimal", "Integer", "String")}
 # More branches than this and a wildcard such as extension.value has been repeated on itself.
 _MAX_FLOWS = 500
 
@@ -90,6 +92,11 @@ def branches(expression: str | Expression, resource_type: str) -> tuple[Branch, 
     tree = parse(expression) if isinstance(expression, str) else expression
     start = Branch(None, resource_type, "", ())
     return tuple(_flows(tree, start, resource_type))
+
+
+def branches_below(expression: str, this: Branch) -> tuple[Branch, ...]:
+    """Return the branches of an expression that is asked of what a branch finds. Raises Unsupported."""
+    return tuple(_flows(parse(expression), this, None))
 
 
 def _flows(tree: Expression, this: Branch, resource_type: str | None) -> list[Branch]:
@@ -199,6 +206,7 @@ def _step(flow: Branch, step: tuple[str, Step]) -> Branch:
 
 
 def _typed(flows: list[Branch], name: str) -> list[Branch]:
+    name = _SYSTEM.get(name, name)
     if name not in groups() and not is_primitive(name):
         raise Unsupported(f"{name!r} is not a type")
     return [flow for flow in flows if _is(flow.type, name)]

@@ -36,7 +36,7 @@ from fhir_server.http.front import Front
 from fhir_server.interactions.message import Response
 from fhir_server.interactions.service import Limits, Service
 from fhir_server.interactions.table import TABLE, of_every_type, operations
-from fhir_server.search.composite import components
+from fhir_server.search.composite_parts import composite
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.include import references
 from fhir_server.search.kinds import Indexer
@@ -217,7 +217,7 @@ def _metadata(concord: Concord) -> Callable[[Tenant, str], Response]:
     registry = concord.service.registry
     codes = sorted({row.code for row in TABLE} | {"batch"})
     offered = {
-        name: sorted((p.code, p.kind) for p in params.values() if p.kind in LEAVES or components(params, p))
+        name: sorted((p.code, p.kind) for p in params.values() if p.kind in LEAVES or composite(params, p))
         for name in STORABLE
         for params in [registry.for_type(name)]
     }

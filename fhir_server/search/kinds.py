@@ -17,6 +17,8 @@ from msgspec import UNSET
 from conformance.fhirpath import Branch
 from conformance.search_params import Registry, SearchParam
 from fhir_server.search import text
+from fhir_server.search.composite_index import Row, rows_of
+from fhir_server.search.composite_parts import Within, composite
 from fhir_server.search.date import INTERVALS, LONGEST, Interval
 from fhir_server.search.hashing import Hasher, param_id
 from fhir_server.search.number import SPANS, Span
@@ -35,7 +37,8 @@ class Entries(msgspec.Struct):
     """What the index says of one resource.
 
     `keys` are tokens, references and URIs, and `patient` too; `dates`, `strings` and `numbers` are rows of the narrow
-    tables, each led by its param_id; `patient` is the self_key of the Patient whose compartment it is in; `locks` are
+    tables, each led by its param_id; `composites` are rows of elements that repeat, by composite_index.py;
+    `patient` is the self_key of the Patient whose compartment it is in; `locks` are
     the keys of its identifiers, sorted, for writers that must not make two of one.
     """
 
@@ -44,6 +47,7 @@ class Entries(msgspec.Struct):
     dates: list[tuple[int, datetime, datetime]]
     strings: list[tuple[int, str]]
     numbers: list[tuple[int, float, float]]
+    composites: list[Row]
     patient: int | None
     class_: int
     locks: list[int]
@@ -52,7 +56,7 @@ class Entries(msgspec.Struct):
 class _Sheet:
     """Entries while they are gathered."""
 
-    __slots__ = ("dates", "keys", "locks", "numbers", "place", "salts", "strings")
+    __slots__ = ("composites", "dates", "keys", "locks", "numbers", "place", "salts", "strings")
 
     def __init__(self, place: Place, salts: dict[str, int]) -> None:
         self.place, self.salts = place, salts
@@ -61,6 +65,7 @@ class _Sheet:
         self.dates: list[tuple[int, datetime, datetime]] = []
         self.strings: set[tuple[int, str]] = set()
         self.numbers: list[tuple[int, float, float]] = []
+        self.composites: set[Row] = set()
 
 
 # Puts on the sheet what stands under one element (or, for a path without one, the resource).
@@ -108,6 +113,7 @@ class Indexer:
             sheet.dates,
             sorted(sheet.strings),
             sheet.numbers,
+            sorted(sheet.composites),
             owner,
             int(class_of(resource_type, resource)),
             sorted(sheet.locks),
@@ -117,14 +123,20 @@ class Indexer:
         return {code: self._hasher.salt(tenant_id, resource_type, code) for code in self._plan(resource_type).codes}
 
     def _made_plan(self, resource_type: str) -> _Plan:
-        params = self._registry.for_type(resource_type)
+        params = dict(self._registry.for_type(resource_type))
+        found = [made for param in params.values() if (made := composite(params, param))]
+        params.update((one.code, one) for made in found for one in made.own)
+        within = {one.name: one for made in found for one in made.within}
         by_element: dict[str | None, list[_Writer]] = {}
         for branch, codes in _shared(params.values()):
             by_element.setdefault(branch.attribute, []).extend(_writers(resource_type, branch, codes, params))
+        for one in within.values():
+            by_element.setdefault(one.element.attribute, []).append(_composite_writer(one))
         whole = tuple(by_element.pop(None, ()))
         names = [name for name, writers in by_element.items() if name and writers]
+        salts = [name for param in params.values() for name in salted(param)]
         return _Plan(
-            codes=tuple(name for param in params.values() for name in salted(param)),
+            codes=(*salts, *(name for one in within.values() for name in one.salts)),
             whole=whole,
             elements=_getter(names),
             writers=tuple(tuple(by_element[name]) for name in names),
@@ -288,6 +300,17 @@ def _quantity_writers(base: str, branch: Branch, codes: list[str]) -> list[_Writ
     return [*_number_writers(base, branch, codes), write]
 
 
+def _composite_writer(within: Within) -> _Writer:
+    """Return the writer of an element that repeats: each of them has rows of its own."""
+    rows = rows_of(within)
+
+    def write(sheet: _Sheet, start: Any) -> None:
+        for item in within.element.values(start):
+            sheet.composites.update(rows(sheet.place, sheet.salts, item))
+
+    return write
+
+
 def unit_param_id(resource_type: str, branch: Branch, unit: str) -> int:
     """Return the number under which a path's quantities of a unit stand, for all parameters that take the path."""
     return _unit_param_id(resource_type, branch.path, unit)
@@ -315,7 +338,7 @@ def salted(param: SearchParam) -> list[str]:
     return [param.code, f"{param.code}:of-type"] if "Identifier" in param.types else [param.code]
 
 
-# Composites are answered from their parts, and `special` parameters have no entries of their own yet.
+# Composites are answered by their parts or have rows of their own; `special` parameters have no entries yet.
 WRITERS: dict[str, Callable[[str, Branch, list[str]], list[_Writer]]] = {
     "token": _token_writers,
     "reference": _place_writers(REFERENCES),

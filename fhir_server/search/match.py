@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from decimal import Decimal
 
 import msgspec
 
+from conformance import ucum
 from conformance.r4 import facts
 from conformance.search_params import SearchParam
 from fhir_server.search import date, number
@@ -26,6 +28,7 @@ from fhir_server.search.tree import (
     DateMatch,
     IdIn,
     NumberMatch,
+    Prefix,
     StringStarts,
     Tree,
     Updated,
@@ -62,7 +65,11 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def _token(asked: Asked) -> Tree:
-    system, code = system_and_code(asked.text)
+    return asked.keys(token_hashes(asked, *system_and_code(asked.text)))
+
+
+def token_hashes(asked: Asked, system: str | None, code: str | None) -> list[int]:
+    """Return the hashes to look for, as the types of the parameter write what is asked for. Raises ValueError."""
     types = asked.param.types
     if types == {"boolean"} and code not in ("true", "false"):
         raise ValueError("true or false is expected")
@@ -71,9 +78,9 @@ def _token(asked: Asked) -> Tree:
     found = dict.fromkeys(searched(hasher, sorted(full), system, code)) if full else {}
     for branch in asked.param.branches:
         if branch.type in BARE:
-            codes = _implied(branch.type, branch.required, system, code)
+            codes = implied(branch.type, branch.required, system, code)
             found.update(dict.fromkeys(h for c in codes for h in searched(hasher, (branch.type,), None, c)))
-    return asked.keys(found)
+    return list(found)
 
 
 def system_and_code(text: str) -> tuple[str | None, str | None]:
@@ -86,7 +93,7 @@ def system_and_code(text: str) -> tuple[str | None, str | None]:
     return (None, parts[0]) if len(parts) == 1 else (parts[0], parts[1] or None)
 
 
-def _implied(fhir_type: str, value_set: str | None, system: str | None, code: str | None) -> Iterable[str]:
+def implied(fhir_type: str, value_set: str | None, system: str | None, code: str | None) -> Iterable[str]:
     """Return the codes to look for in an element that holds codes only and leaves their system to its definition."""
     if not system:
         return () if code is None else (code,)
@@ -109,23 +116,33 @@ def _id(asked: Asked) -> Tree:
 
 
 def _reference(asked: Asked) -> Tree:
+    return asked.keys(reference_hashes(asked))
+
+
+def reference_hashes(asked: Asked) -> list[int]:
+    """Return the hashes to look for. Raises ValueError for what is no reference."""
     text, place = unescape(asked.text), asked.place
     if asked.modifier:
         text = text.removeprefix(f"{asked.modifier}/")
         if not _ID.match(text):
             raise ValueError(f"the id of a {asked.modifier} is expected")
-        return asked.keys([place.hasher.self_key(place.tenant_id, asked.modifier, text)])
+        return [place.hasher.self_key(place.tenant_id, asked.modifier, text)]
     if _ID.match(text):
-        return asked.keys([place.hasher.self_key(place.tenant_id, kind, text) for kind in asked.param.targets])
+        return [place.hasher.self_key(place.tenant_id, kind, text) for kind in asked.param.targets]
     if found := place.local(text):
-        return asked.keys([place.self_key(found)])
+        return [place.self_key(found)]
     if not _ABSOLUTE.match(text):
         raise ValueError("not a reference such as Patient/1, 1, an absolute URL or a URN")
-    return asked.keys([place.hasher.uri_hash(text.partition("/_history/")[0])])
+    return [place.hasher.uri_hash(text.partition("/_history/")[0])]
+
+
+def uri_hashes(asked: Asked) -> list[int]:
+    """Return the hash to look for."""
+    return [asked.place.hasher.uri_hash(unescape(asked.text))]
 
 
 def _uri(asked: Asked) -> Tree:
-    return asked.keys([asked.place.hasher.uri_hash(unescape(asked.text))])
+    return asked.keys(uri_hashes(asked))
 
 
 # ---- string, date, number ---------------------------------------------------------------------------------------
@@ -157,28 +174,43 @@ def _date(asked: Asked) -> Tree:
 
 
 def _number(asked: Asked) -> Tree:
-    prefix, text = prefixed(unescape(asked.text))
-    exact, half = number.parse(text)
-    low, high = number.approximate(exact, half) if prefix == "ap" else (exact - half, exact + half)
+    prefix, exact, low, high = number_range(unescape(asked.text))
     return NumberMatch(param_id(asked.param.base, asked.param.code), prefix, float(exact), float(low), float(high))
+
+
+def number_range(text: str) -> tuple[Prefix, Decimal, Decimal, Decimal]:
+    """Return the prefix of a number, the number, and the range that it stands for. Raises ValueError."""
+    prefix, rest = prefixed(text)
+    exact, half = number.parse(rest)
+    low, high = number.approximate(exact, half) if prefix == "ap" else (exact - half, exact + half)
+    return prefix, exact, low, high
 
 
 def _quantity(asked: Asked) -> Tree:
     """Return the leaf for number, number|system|code or number||unit."""
-    parts = split(asked.text, "|")
-    if len(parts) == 1:
+    text, name, unit = quantity_parts(asked.text)
+    if name is None:
         return _number(asked)
-    system, code = unescape(parts[1]), unescape(parts[-1])
-    if len(parts) != 3 or not code:
-        raise ValueError("number, number|system|code or number||unit is expected")
-    prefix, text = prefixed(parts[0])
-    exact, half = number.parse(text)
-    low, high = number.approximate(exact, half) if prefix == "ap" else (exact - half, exact + half)
-    name, unit = measure(system, code) if system else (f"||{code}", None)
-    bounds = [scaled(value, unit) for value in (exact, low, high)]
+    prefix, *values = number_range(text)
+    bounds = [scaled(value, unit) for value in values]
     branches = {branch.path: branch for branch in asked.param.branches if branch.type in number.SPANS}
     base = asked.param.base
     return any_of([NumberMatch(unit_param_id(base, branch, name), prefix, *bounds) for branch in branches.values()])
+
+
+def quantity_parts(text: str) -> tuple[str, str | None, ucum.Unit | None]:
+    """Return the number of a quantity, the name of its unit in the index, and the unit where it is scaled.
+
+    The name is None where no unit is asked for. Raises ValueError.
+    """
+    parts = split(text, "|")
+    if len(parts) == 1:
+        return unescape(text), None, None
+    system, code = unescape(parts[1]), unescape(parts[-1])
+    if len(parts) != 3 or not code:
+        raise ValueError("number, number|system|code or number||unit is expected")
+    name, unit = measure(system, code) if system else (f"||{code}", None)
+    return parts[0], name, unit
 
 
 # What can be searched: by kind of parameter, and before that by code. Raises ValueError for a value it cannot use.

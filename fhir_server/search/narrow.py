@@ -15,10 +15,12 @@ from fhir_server.search.date import BEGINNING, LONGEST
 from fhir_server.search.text import CUT, after
 from fhir_server.search.tree import (
     DateMatch,
+    ElementMatch,
     Entry,
     NumberMatch,
     Prefix,
     Present,
+    Span,
     StringContains,
     StringIs,
     StringStarts,
@@ -88,6 +90,8 @@ def table_of(leaf: Narrow) -> str:
             return table
         case NumberMatch():
             return "idx_number"
+        case ElementMatch():
+            return "idx_composite"
     return "idx_date"
 
 
@@ -106,6 +110,8 @@ def entry(leaf: Narrow) -> Sql:
             return _number(leaf)
         case DateMatch():
             return _date((leaf,))
+        case ElementMatch():
+            return _element(leaf)
     return _date(leaf.matches)
 
 
@@ -127,6 +133,28 @@ def _number(leaf: NumberMatch) -> Sql:
     bounds = {"low": leaf.low, "high": leaf.high, "exact": leaf.exact}
     sql, params = _filled(_NUMBERS[leaf.prefix], bounds)
     return f"(x.param = %s{sql})", (leaf.param, *params)
+
+
+def _element(leaf: ElementMatch) -> Sql:
+    pieces: list[Sql] = [("x.key = any(%s::bigint[])", (list(leaf.keys),))] if leaf.keys else []
+    pieces += [_span(number, span) for number, span in enumerate(leaf.spans)]
+    pieces += [("x.keys && %s::bigint[]", (list(group),)) for group in leaf.holds]
+    if leaf.starts:
+        end = after(leaf.starts)
+        pieces.append(("x.value >= %s", (leaf.starts,)))
+        pieces += [("x.value < %s", (end,))] if end is not None else []
+    return f"({' and '.join(sql for sql, _ in pieces)})", tuple(value for _, params in pieces for value in params)
+
+
+def _span(number: int, span: Span) -> Sql:
+    if span.dates:
+        terms, bounds = _DATES[span.prefix][1], {"a": span.low, "b": span.high}
+    else:
+        terms, bounds = _NUMBERS[span.prefix], {"low": span.low, "high": span.high, "exact": span.exact}
+    sql, params = _filled(terms, bounds)
+    if number:
+        sql = sql.replace("x.lo ", f"x.lo{number + 1} ").replace("x.hi ", f"x.hi{number + 1} ")
+    return sql.removeprefix(" and "), params
 
 
 def _date(matches: tuple[DateMatch, ...]) -> Sql:

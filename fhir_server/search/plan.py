@@ -20,6 +20,7 @@ from fhir_server.search.tree import (
     And,
     AnyKey,
     DateMatch,
+    ElementMatch,
     Entry,
     Everything,
     IdIn,
@@ -149,6 +150,8 @@ def _where(tree: Tree | OneDate, tenant_id: int) -> Sql:
             sql, params = _where(part, tenant_id)
             return f"not {sql}", params
         case StringStarts() | StringIs() | StringContains() | DateMatch() | NumberMatch() | Present() | OneDate():
+            return _exists((tree,), tenant_id)
+        case ElementMatch():
             return _exists((tree,), tenant_id)
         case Referred():
             return _referred(tree, tenant_id)

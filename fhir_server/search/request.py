@@ -17,7 +17,8 @@ from conformance.search_params import Registry, SearchParam
 from fhir_server.errors import Invalid
 from fhir_server.search import include
 from fhir_server.search.chain import LIST, MAX_LINKS, Unknown, link, linked, member
-from fhir_server.search.composite import components, together
+from fhir_server.search.composite import together
+from fhir_server.search.composite_parts import composite
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.include import Include
 from fhir_server.search.match import LEAVES, Asked
@@ -202,10 +203,10 @@ class _Reader:
         param = self._registry.for_type(resource_type).get(code)
         if param is None:
             raise Unknown(f"{resource_type} has no search parameter {code[:100]!r}")
-        if parts := components(self._registry.for_type(resource_type), param):
+        if found := composite(self._registry.for_type(resource_type), param):
             if modifier:
                 raise _Unsupported("a composite takes no modifier")
-            return any_of([together(parts, text, self._place, self._now) for text in self._texts(value)])
+            return any_of([together(found, text, self._place, self._now) for text in self._texts(value)])
         if param.kind not in LEAVES:
             raise Unknown(f"search parameters of type {param.kind}, such as {code}, are not supported")
         if modifier and modifier not in modifiers(param):

@@ -89,6 +89,32 @@ HASHES: dict[str, Callable[[Hasher, Any], Hashes]] = {
 }
 
 
+def _loose_coding(hasher: Hasher, value: Any) -> Hashes:
+    return [] if value.code is UNSET else [hasher.token_hash(None, value.code.casefold())]
+
+
+def _loose_concept(hasher: Hasher, value: Any) -> Hashes:
+    return [] if value.coding is UNSET else [h for coding in value.coding for h in _loose_coding(hasher, coding)]
+
+
+def _loose_identifier(hasher: Hasher, value: Any) -> Hashes:
+    return [] if value.value is UNSET else [hasher.token_hash(None, value.value)]
+
+
+def _loose_contact_point(hasher: Hasher, value: Any) -> Hashes:
+    return [] if value.value is UNSET else [hasher.token_hash(None, value.value.casefold())]
+
+
+# By FHIR type: the hashes of a value's codes in any system.
+LOOSE: dict[str, Callable[[Hasher, Any], Hashes]] = {
+    **HASHES,
+    "Coding": _loose_coding,
+    "CodeableConcept": _loose_concept,
+    "Identifier": _loose_identifier,
+    "ContactPoint": _loose_contact_point,
+}
+
+
 def _concept_texts(value: Any) -> list[str]:
     found = [] if value.text is UNSET else [value.text]
     codings = [] if value.coding is UNSET else value.coding

@@ -89,6 +89,29 @@ class Present(msgspec.Struct, frozen=True):
     params: tuple[int, ...]
 
 
+class Span(msgspec.Struct, frozen=True):
+    """How a number or date (as seconds) of an element compares: `exact` for numbers, `dates` tells which rules hold."""
+
+    prefix: Prefix
+    exact: float
+    low: float
+    high: float
+    dates: bool = False
+
+
+class ElementMatch(msgspec.Struct, frozen=True):
+    """One element of the resource, with entries of its own, holds all of this together.
+
+    `keys`: one of these leads to it (none: it is found by `holds` alone); `holds`: it has one of each of these groups;
+    `spans` are of its numbers and dates in their order; a text of it starts with `starts`.
+    """
+
+    keys: tuple[int, ...]
+    holds: tuple[tuple[int, ...], ...]
+    spans: tuple[Span, ...] = ()
+    starts: str = ""
+
+
 class IdIn(msgspec.Struct, frozen=True):
     """The logical id is one of these."""
 
@@ -164,7 +187,7 @@ class Not(msgspec.Struct, frozen=True):
 
 
 # What the narrow tables answer.
-Entry: TypeAlias = DateMatch | NumberMatch | StringStarts | StringIs | StringContains | Present
+Entry: TypeAlias = DateMatch | NumberMatch | StringStarts | StringIs | StringContains | Present | ElementMatch
 Leaf: TypeAlias = Everything | Nothing | AllKeys | AnyKey | Entry | IdIn | Updated | OfPatient
 Link: TypeAlias = SelfKeyIn | Chained | Reverse | Referred
 Tree: TypeAlias = Leaf | Link | And | Or | Not

@@ -1,4 +1,4 @@
-"""The three narrow tables of the search index: dates, strings and numbers, which need ranges and prefixes."""
+"""The narrow tables of the search index: what needs ranges and prefixes, or stands together in one element."""
 
 from __future__ import annotations
 
@@ -21,33 +21,42 @@ class Narrow(NamedTuple):
 
 
 def _narrow(kind: str, table: str, columns: dict[str, str]) -> Narrow:
+    """Return the statements; arrays are sent as text, since those in one array cannot differ in length."""
     names = ", ".join(columns)
-    rows = "unnest(%s::bigint[], {}) as n (rid, {})".format(", ".join(f"%s::{t}[]" for t in columns.values()), names)
+    sent = ", ".join(f"%s::{'text' if kind.endswith('[]') else kind}[]" for kind in columns.values())
+    values = ", ".join(f"n.{name}::{kind}" if kind.endswith("[]") else f"n.{name}" for name, kind in columns.items())
+    rows = f"select n.rid, {values} from unnest(%s::bigint[], {sent}) as n (rid, {names})"  # noqa: S608
     insert = f"insert into {table} (tenant_id, rid, {names})"
     # Said so that only the index on rid can serve: many resources share a value, and one by value would visit them all.
     same = " and ".join(["t.rid = x.rid", *(f"t.{name} is not distinct from x.{name}" for name in columns)])
     # Only what differs is taken away and added: most updates leave most entries as they are.
     change = (
-        f"with new as materialized (select * from {rows}), old as materialized"  # noqa: S608
+        f"with new (rid, {names}) as materialized ({rows}), old as materialized"  # noqa: S608
         f" (select rid, {names} from {table} where tenant_id = %s and rid = any(%s::bigint[])), gone as"
         f" (delete from {table} t using (select * from old except select * from new) x"
         f" where t.tenant_id = %s and {same})"
         f" {insert} select %s, x.* from (select * from new except select * from old) x"
     )
-    return Narrow(kind, len(columns), f"{insert} select %s, n.* from {rows}", change)  # noqa: S608
+    return Narrow(kind, len(columns), f"{insert} select %s, n.* from ({rows}) n", change)  # noqa: S608
 
 
 NARROW = (
     _narrow("dates", "idx_date", {"param": "int", "lo": "timestamptz", "hi": "timestamptz"}),
     _narrow("strings", "idx_string", {"param": "int", "value": "text"}),
     _narrow("numbers", "idx_number", {"param": "int", "lo": "float8", "hi": "float8"}),
-)
+    _narrow(
+        "composites",
+        "idx_composite",
+        {"key": "bigint", "lo": "float8", "hi": "float8", "lo2": "float8", "hi2": "float8", "value": "text",
+         "keys": "bigint[]"},
+    ),
+)  # fmt: skip
 
 Found = tuple[int, Any]
 
 
 def digest(entries: Any) -> int:
-    """Return a hash of the entries of the three kinds, whatever their order; 0 where there are none."""
+    """Return a hash of the entries of all kinds, whatever their order; 0 where there are none."""
     found = [sorted(getattr(entries, table.kind)) for table in NARROW]
     if not any(found):
         return 0

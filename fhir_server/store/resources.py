@@ -39,6 +39,10 @@ class Entries(Protocol):
         """Parameter, lowest and highest value."""
 
     @property
+    def composites(self) -> Sequence[tuple[Any, ...]]:
+        """Elements that repeat: key, bounds of two numbers, folded text, keys."""
+
+    @property
     def patient(self) -> int | None:
         """self_key of the Patient whose compartment it is in."""
 
@@ -124,7 +128,7 @@ _ONE_PLAN = "set local plan_cache_mode = force_generic_plan"
 
 
 def write(tx: Tx, writes: Sequence[Write]) -> None:
-    """Queue the rows, their index entries and the versions they replace; at most ten statements for any number.
+    """Queue the rows, their index entries and the versions they replace; a dozen statements at most for any number.
 
     The end of the block raises database.Collision where another writer was quicker.
     """

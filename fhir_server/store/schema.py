@@ -132,7 +132,7 @@ resource = Table(
     _must("keys", ARRAY(BigInteger)),  # tokens, references and URIs as hashes; '{}' once deleted
     _may("body", BYTEA),  # the bytes that are sent; null once deleted
     _must("codec", SmallInteger, server_default=text("0")),  # how `body` is stored; 0 plain
-    _must("narrow_hash", BigInteger, server_default=text("0")),  # of its entries in the three narrow tables; 0 none
+    _must("narrow_hash", BigInteger, server_default=text("0")),  # of its entries in the narrow tables; 0 none
     _may("patient", BigInteger),  # self_key of the Patient whose compartment it is in
     _may("cases", ARRAY(BigInteger)),
     _may("class", SmallInteger),
@@ -194,6 +194,24 @@ idx_number = Table(
 )
 Index("idx_number_lo", *(idx_number.c[c] for c in ("tenant_id", "param", "lo")), postgresql_include=["hi", "rid"])
 Index("idx_number_rid", idx_number.c.tenant_id, idx_number.c.rid)
+
+# An element that repeats, such as Observation.component, with what a composite parameter asks of it together.
+idx_composite = Table(
+    "idx_composite",
+    metadata,
+    _tenant(),
+    _must("key", BigInteger),  # hash of its codes and references together, and of its unit
+    _must("lo", Double),
+    _must("hi", Double),
+    _must("lo2", Double),
+    _must("hi2", Double),
+    _must("value", Text(collation="C")),
+    _must("keys", ARRAY(BigInteger)),  # every form of its codes and units
+    _must("rid", BigInteger),
+)
+_KEYED = (idx_composite.c[c] for c in ("tenant_id", "key", "lo"))
+Index("idx_composite_key", *_KEYED, postgresql_include=["hi", "rid"])
+Index("idx_composite_rid", idx_composite.c.tenant_id, idx_composite.c.rid)
 
 # ---- messages and jobs ------------------------------------------------------------------------------------------
 

@@ -88,6 +88,7 @@ def test_an_empty_resource_has_entries_too() -> None:
         dates=[],
         strings=[],
         numbers=[],
+        composites=[],
         patient=None,
         class_=1,
         locks=[],

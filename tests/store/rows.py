@@ -20,6 +20,7 @@ class Entries(msgspec.Struct, kw_only=True):
     dates: list[tuple[int, datetime, datetime]] = []
     strings: list[tuple[int, str]] = []
     numbers: list[tuple[int, float, float]] = []
+    composites: list[tuple[int, float, float, float, float, str, str]] = []
     patient: int | None = None
     class_: int | None = None
 
@@ -32,6 +33,7 @@ def entries(number: int) -> Entries:
         dates=[(1, moment, moment), (2, moment, moment)],
         strings=[(3, f"name{number}"), (3, f"other{number}")],
         numbers=[(4, float(number), number + 0.5)],
+        composites=[(number, 1.0, 2.0, 0.0, 0.0, "", "{1,2}"), (number, 1.0, 2.0, 0.0, 0.0, "x", "{3}")],
         patient=number,
     )
 
