@@ -118,3 +118,21 @@ async def test_an_empty_transaction_is_answered_by_an_empty_one(fhir: Client) ->
     answer = await fhir.post("", json={"resourceType": "Bundle", "type": "transaction"})
     assert answer.status_code == 200
     assert answer.json()["type"] == "transaction-response"
+
+
+async def test_each_entry_needs_its_own_permission(fhir: Client) -> None:
+    await fhir.put("/Patient/p", json={"resourceType": "Patient", "id": "p"})
+    token = await fhir.token("system/Patient.cru system/Basic.cru")
+    basic = {"resourceType": "Basic", "code": {"text": "c"}}
+    allowed, forbidden = post(basic), post({"resourceType": "Organization", "name": "Ward"})
+    delete = {"request": {"method": "DELETE", "url": "Patient/p"}}
+    search = {"request": {"method": "GET", "url": "Patient"}}
+    for entry in (forbidden, delete):
+        assert (await fhir.post("", json=bundle("transaction", allowed, entry), token=token)).status_code == 403
+    told = (await fhir.post("", json=bundle("transaction", allowed, search), token=token)).json()["entry"]
+    assert [e["response"]["status"][:3] for e in told] == ["201", "403"], "a read that fails is told in its own entry"
+    told = (await fhir.post("", json=bundle("batch", allowed, forbidden, delete, search), token=token)).json()["entry"]
+    assert [e["response"]["status"][:3] for e in told] == ["201", "403", "403", "403"]
+    assert len((await fhir.get("/Basic")).json()["entry"]) == 2
+    assert "entry" not in (await fhir.get("/Organization")).json()
+    assert (await fhir.get("/Patient/p")).status_code == 200
