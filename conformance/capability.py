@@ -25,6 +25,22 @@ _TYPE_LEVEL = (
     "create",
     "search-type",
 )
+# http://hl7.org/fhir/R4/ballot-intro.html: the resource types of R4 whose content no longer changes.
+_NORMATIVE = frozenset(
+    (
+        "Binary",
+        "Bundle",
+        "CapabilityStatement",
+        "CodeSystem",
+        "Observation",
+        "OperationDefinition",
+        "OperationOutcome",
+        "Parameters",
+        "Patient",
+        "StructureDefinition",
+        "ValueSet",
+    )
+)
 _SYSTEM_LEVEL = ("transaction", "batch", "search-system", "history-system")
 
 
@@ -74,6 +90,15 @@ def capability_statement(
         ],
     }
     return msgspec.json.encode(statement)
+
+
+def normative_part(statement: bytes) -> bytes:
+    """Return the statement with the types that are normative alone: /metadata?mode=normative."""
+    told = msgspec.json.decode(statement)
+    for rest in told["rest"]:
+        rest["resource"] = [one for one in rest["resource"] if one["type"] in _NORMATIVE]
+        rest.pop("compartment", None)
+    return msgspec.json.encode(told)
 
 
 def _includes(name: str, references: References) -> dict[str, list[str]]:

@@ -15,10 +15,11 @@ import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from conformance.capability import capability_statement
+from conformance.capability import capability_statement, normative_part
 from conformance.r4 import facts
 from conformance.search_params import Registry
 from conformance.structures import STORABLE
+from conformance.terminology_capability import terminology_capabilities
 from fhir_server.clock import Clock, clock
 from fhir_server.console import pages as console
 from fhir_server.console.views import Overview
@@ -33,7 +34,8 @@ from fhir_server.errors import Busy, NotFound
 from fhir_server.http import api, health
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
-from fhir_server.interactions.message import Response
+from fhir_server.interactions.message import Request, Response
+from fhir_server.interactions.metadata import metadata_mode, told
 from fhir_server.interactions.service import Limits, Service
 from fhir_server.interactions.table import TABLE, of_every_type, operations
 from fhir_server.search.composite_parts import composite
@@ -212,7 +214,7 @@ def _pages(concord: Concord, door: FhirDoor) -> FastAPI:
     return pages
 
 
-def _metadata(concord: Concord) -> Callable[[Tenant, str], Response]:
+def _metadata(concord: Concord) -> Callable[[Tenant, str, Request], Response]:
     """Return the page that tells what a tenant's base can do; it is made once for each base."""
     registry = concord.service.registry
     codes = sorted({row.code for row in TABLE} | {"batch"})
@@ -224,7 +226,11 @@ def _metadata(concord: Concord) -> Callable[[Tenant, str], Response]:
     published = concord.clock()
     made: dict[str, bytes] = {}
 
-    def page(_: Tenant, base: str) -> Response:
+    def page(_: Tenant, base: str, request: Request) -> Response:
+        mode = metadata_mode(request)
+        if mode == "terminology":
+            statement = terminology_capabilities(base=base, software=VERSION, published=published)
+            return told(request, "TerminologyCapabilities", statement)
         if base not in made:
             made[base] = capability_statement(
                 base=base,
@@ -238,6 +244,7 @@ def _metadata(concord: Concord) -> Callable[[Tenant, str], Response]:
                 of_every_type=of_every_type(concord.service),
                 operations=operations,
             )
-        return Response(200, made[base])
+        statement = normative_part(made[base]) if mode == "normative" else made[base]
+        return told(request, "CapabilityStatement", statement)
 
     return page

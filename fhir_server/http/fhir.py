@@ -35,7 +35,7 @@ class FhirDoor(msgspec.Struct, frozen=True):
     base_url: str
     clock: Callable[[], datetime]
     max_body: int
-    open_pages: dict[tuple[str, ...], Callable[[Tenant, str], Response]]
+    open_pages: dict[tuple[str, ...], Callable[[Tenant, str, Request], Response]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong becomes an OperationOutcome."""
@@ -66,7 +66,7 @@ class FhirDoor(msgspec.Struct, frozen=True):
         inside = msgspec.structs.replace(request, path=request.path[2:])
         page = self.open_pages.get(inside.path)
         if page and request.method in ("GET", "HEAD"):
-            return page(tenant, base)
+            return page(tenant, base, inside)
         if inside.path[:1] == (".well-known",):
             raise NotFound("nothing is published at this address")
         now = self.clock()
