@@ -32,12 +32,14 @@ from fhir_server.engine.waker import Waker
 from fhir_server.engine.worker import Retry, Worker
 from fhir_server.errors import Busy, NotFound
 from fhir_server.http import api, health
+from fhir_server.http.bounds import Bounds
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.metadata import metadata_mode, told
-from fhir_server.interactions.service import Limits, Service
+from fhir_server.interactions.service import Service
 from fhir_server.interactions.table import TABLE, of_every_type, operations
+from fhir_server.limits import Limits
 from fhir_server.search.composite_parts import composite
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.include import references
@@ -88,6 +90,8 @@ async def opened(settings: Settings, dsn: str) -> AsyncIterator[Concord]:
         # Each message under way holds a connection, and may need another for a block of resource numbers.
         max_size=max(settings.pool_max_size, settings.worker_concurrency + 2),
         statement_timeout_ms=int(settings.statement_timeout * 1000),
+        lock_timeout_ms=int(settings.lock_timeout * 1000),
+        acquire_timeout=settings.pool_timeout,
     )
     try:
         yield Concord(settings, clock(settings.test_clock), db, await _service(settings, db))
@@ -103,20 +107,45 @@ async def _service(settings: Settings, db: Database) -> Service:
     secret = await keys.installation_secret(db)
     registry = _registry()
     hasher = Hasher(secret)
-    limits = Limits(
+    return Service(
+        db,
+        Loader(db),
+        Rids(db),
+        registry,
+        hasher,
+        Indexer(registry, hasher),
+        Pager(secret),
+        limits_of(settings),
+        Seal(secret),
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the bounds on requests that the settings name."""
+    return Limits(
         default_page=settings.default_page_size,
         max_page=settings.max_page_size,
+        max_included=settings.max_included,
+        max_parameters=settings.max_parameters,
+        max_filters=settings.max_filters,
+        max_values=settings.max_search_values,
+        max_includes=settings.max_includes,
+        max_links=settings.max_chain_links,
+        max_link_types=settings.max_chain_types,
+        max_chain_targets=settings.max_chain_targets,
+        max_form=settings.max_form_bytes,
         max_entries=settings.max_bundle_entries,
+        max_locks=settings.max_locks,
+        conditional_delete=settings.max_conditional_delete,
         if_match_required=settings.if_match_required,
         lenient=settings.unknown_parameter == "lenient",
-        conditional_delete=settings.max_conditional_delete,
-        max_chain_targets=settings.max_chain_targets,
-        max_included=settings.max_included,
         max_latest=settings.max_latest,
     )
-    return Service(
-        db, Loader(db), Rids(db), registry, hasher, Indexer(registry, hasher), Pager(secret), limits, Seal(secret)
-    )
+
+
+def bounds_of(settings: Settings) -> Bounds:
+    """Return the bounds on requests before they are understood."""
+    return Bounds(settings.max_body_bytes, settings.max_url_bytes, settings.max_json_depth, settings.request_timeout)
 
 
 def front(concord: Concord) -> Front:
@@ -127,7 +156,7 @@ def front(concord: Concord) -> Front:
         tenant_of=tenants.finder(concord.db),
         base_url=concord.base_url,
         clock=concord.clock,
-        max_body=concord.settings.max_body_bytes,
+        bounds=bounds_of(concord.settings),
         open_pages={("metadata",): _metadata(concord)},
     )
     return Front(door, _pages(concord, door))

@@ -11,9 +11,11 @@ FhirError
 ├── Gone             410  deleted
 ├── Precondition     412  If-Match, If-None-Exist or a criteria that matches several
 ├── TooLarge         413  body, entries or depth over a limit
+├── LongAddress      414  path and query over a limit
 ├── UnsupportedMedia 415  a content type that is not taken
 ├── Unprocessable    422  profile or business rule
 └── Busy             503  try again later
+    └── TimedOut          the time for it was over
 """
 
 from __future__ import annotations
@@ -104,6 +106,13 @@ class TooLarge(FhirError):
     code = "too-long"
 
 
+class LongAddress(FhirError):
+    """Path and query are longer than is taken."""
+
+    status = 414
+    code = "too-long"
+
+
 class UnsupportedMedia(FhirError):
     """A content type that is not taken."""
 
@@ -119,7 +128,15 @@ class Unprocessable(FhirError):
 
 
 class Busy(FhirError):
-    """A limit of time or load was met; the same request may succeed later."""
+    """A limit of load was met; the same request may succeed later. `retry_after` is what HTTP calls so, in seconds."""
 
     status = 503
     code = "transient"
+    retry_after: ClassVar[int] = 1
+
+
+class TimedOut(Busy):
+    """A limit of time was met; asked again at once, it would most likely be met again."""
+
+    code = "timeout"
+    retry_after = 10

@@ -73,7 +73,13 @@ class Settings(BaseSettings):
     )
     pool_min_size: int = _row(1, "Database connections that each process keeps open.", unit="connections", ge=1)
     pool_max_size: int = _row(10, "Most database connections of one process.", unit="connections", ge=1)
+    pool_timeout: float = _row(
+        10.0, "How long a request waits for a database connection to be free; then it gets 503.", unit="s", gt=0
+    )
     statement_timeout: float = _row(30.0, "Longest run of one SQL statement; then the client gets 503.", unit="s", gt=0)
+    lock_timeout: float = _row(
+        10.0, "How long a write waits for another of the same resource; then it gets 503.", unit="s", gt=0
+    )
     broker_url: str | None = _row(
         None,
         "Redis or RabbitMQ that carries wake-ups to workers on other machines; without it PostgreSQL carries them.",
@@ -101,10 +107,28 @@ class Settings(BaseSettings):
     stop_timeout: float = _row(15.0, "How long a stopping process may finish what it began.", unit="s", gt=0)
 
     max_body_bytes: int = _row(16 << 20, "Largest HTTP request body; a larger one gets 413.", unit="bytes", ge=1024)
-    max_json_depth: int = _row(
-        64, "Reserved, not read yet: deepest nesting of a JSON body.", unit="levels", ge=8, le=512
+    request_timeout: float = _row(
+        60.0, "Longest time for a request, and for the coming of its body; then it gets 503.", unit="s", gt=0
     )
-    max_bundle_entries: int = _row(10_000, "Most entries of a batch or transaction.", unit="entries", ge=1)
+    max_url_bytes: int = _row(
+        32 << 10, "Longest path and query of a request; a longer one gets 414.", unit="bytes", ge=1024
+    )
+    max_form_bytes: int = _row(
+        1 << 20, "Largest form of a `POST _search`; a larger one gets 413.", unit="bytes", ge=1024
+    )
+    max_json_depth: int = _row(
+        100,
+        "Deepest nesting of a JSON body; a deeper one gets 413. No resource may be deeper than 100 levels.",
+        unit="levels",
+        ge=8,
+        le=200,
+    )
+    max_bundle_entries: int = _row(
+        10_000, "Most entries of a batch or transaction; more get 413.", unit="entries", ge=1
+    )
+    max_locks: int = _row(
+        10_000, "Most identifiers and ids that one write names; more get 413.", unit="keys", ge=1, le=1_000_000
+    )
     default_page_size: int = _row(
         20, "Entries of a page of a search or history without `_count`.", unit="entries", ge=1
     )
@@ -116,6 +140,24 @@ class Settings(BaseSettings):
     unknown_parameter: Literal["strict", "lenient"] = _row(
         "strict",
         "What a search does with an unknown parameter, unless `Prefer: handling` says: refuse it or ignore it.",
+    )
+    max_parameters: int = _row(100, "Most parameters of a search; more get 400.", unit="parameters", ge=1)
+    max_filters: int = _row(
+        20,
+        "Most parameters of a search that filter; more get 400. Planning takes time that grows with their square.",
+        unit="parameters",
+        ge=1,
+        le=100,
+    )
+    max_search_values: int = _row(
+        2000, "Most values of a search, alternatives behind commas counted; more get 400.", unit="values", ge=1
+    )
+    max_includes: int = _row(50, "Most `_include` and `_revinclude` of a search; more get 400.", ge=0)
+    max_chain_links: int = _row(
+        64, "Most links of a search's chains, each type that a link branches to counted; more get 400.", ge=1
+    )
+    max_chain_types: int = _row(
+        20, "Most types that a link may lead to without naming one; more get 400.", unit="types", ge=1
     )
     max_chain_targets: int = _row(
         5000, "Most resources that one link of a chained search may lead to; more get 400.", unit="resources", ge=1

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from conformance.issue import outcome
 from fhir_server.context import Grant
 from fhir_server.errors import FhirError, Forbidden, NotFound
+from fhir_server.http.wire import failure_headers
 from fhir_server.smart.scopes import covers
 from fhir_server.store import messages as stored
 from fhir_server.store.database import Database
@@ -79,5 +80,5 @@ def tell_failures(app: FastAPI) -> None:
 
     @app.exception_handler(FhirError)
     async def failed(_: Request, problem: FhirError) -> Response:
-        headers = {"www-authenticate": "Bearer"} if problem.status == 401 else None
+        headers = failure_headers(problem)
         return Response(outcome(problem.issues), problem.status, headers, media_type="application/fhir+json")

@@ -5,6 +5,7 @@ http://hl7.org/fhir/R4/http.html
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
@@ -13,8 +14,9 @@ import structlog
 
 from fhir_server import logs
 from fhir_server.context import Context, Grant, Tenant
-from fhir_server.errors import FhirError, NotFound, Unauthorized
+from fhir_server.errors import FhirError, NotFound, TimedOut, Unauthorized
 from fhir_server.http import wire
+from fhir_server.http.bounds import Bounds, Patience, require_address, require_depth
 from fhir_server.http.wire import Receive, Scope, Send, View
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.service import Service
@@ -34,7 +36,7 @@ class FhirDoor(msgspec.Struct, frozen=True):
     tenant_of: TenantOf
     base_url: str
     clock: Callable[[], datetime]
-    max_body: int
+    bounds: Bounds
     open_pages: dict[tuple[str, ...], Callable[[Tenant, str, Request], Response]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,7 +45,8 @@ class FhirDoor(msgspec.Struct, frozen=True):
         view = View()
         try:
             request, view = await self._request(scope, receive)
-            response = await self._answer(request, request_id)
+            with Patience(receive, self.bounds.seconds):
+                response = await self._answer(request, request_id)
         except wire.Disconnected:
             return
         except FhirError as problem:
@@ -54,11 +57,22 @@ class FhirDoor(msgspec.Struct, frozen=True):
         await wire.send_response(send, response, request_id, view, head=scope["method"] == "HEAD")
 
     async def _request(self, scope: Scope, receive: Receive) -> tuple[Request, View]:
+        require_address(scope, self.bounds.address)
         path = wire.segments(scope["raw_path"])[1:]
         method = scope["method"]
-        body = await wire.body_of(scope, receive, self.max_body) if method not in ("GET", "HEAD") else b""
+        body = await self._body(scope, receive) if method not in ("GET", "HEAD") else b""
         headers = wire.headers_of(scope)
         return wire.viewed(Request(method, path, wire.query_of(scope), headers, body))
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """Return the body; raise TooLarge for a long or deep one, TimedOut where it does not come in time."""
+        try:
+            async with asyncio.timeout(self.bounds.seconds):
+                body = await wire.body_of(scope, receive, self.bounds.body)
+        except TimeoutError:
+            raise TimedOut(f"the body did not come within {self.bounds.seconds:g} s") from None
+        require_depth(body, self.bounds.depth)
+        return body
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         tenant = await self._tenant(request.path[0])

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from conformance.issue import Issue, outcome
-from fhir_server.errors import FhirError, NotAcceptable, TooLarge, UnsupportedMedia
+from fhir_server.errors import Busy, FhirError, NotAcceptable, TooLarge, UnsupportedMedia
 from fhir_server.interactions.message import FHIR_JSON, Request, Response
 
 Scope = MutableMapping[str, Any]
@@ -116,10 +116,14 @@ def query_of(scope: Scope) -> list[tuple[str, str]]:
 
 def failure(problem: FhirError) -> Response:
     """Return a failure as status and OperationOutcome."""
-    headers = {"www-authenticate": "Bearer"} if problem.status == 401 else {}
-    if problem.status == 503:
-        headers["retry-after"] = "1"
-    return Response(problem.status, outcome(problem.issues), headers)
+    return Response(problem.status, outcome(problem.issues), failure_headers(problem))
+
+
+def failure_headers(problem: FhirError) -> dict[str, str]:
+    """Return the headers that belong to the status of a failure."""
+    if isinstance(problem, Busy):
+        return {"retry-after": str(problem.retry_after)}
+    return {"www-authenticate": "Bearer"} if problem.status == 401 else {}
 
 
 def broken(request_id: str) -> Response:

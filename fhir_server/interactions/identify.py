@@ -52,7 +52,7 @@ async def identify(
     """
     asked = asked_of(service, ctx, saves)
     keys = [match_keys(service, ctx, save) for save in saves]
-    resources.lock_keys(tx, locks_of(service.hasher, ctx.tenant.id, saves, asked.every()))
+    resources.lock_keys(tx, locks_of(service.hasher, ctx.tenant.id, saves, asked.every(), service.limits.max_locks))
     if guard:
         await guard.before(tx, saves)
     rows = await _carriers(tx, keys)
@@ -103,7 +103,7 @@ def _applied(service: Service, ctx: Context, tx: Tx, saves: Sequence[Save], met:
         for save, row in zip(saves, met, strict=True)
     ]
     patches = [save for save in done if save.patch]
-    resources.lock_keys(tx, locks_of(service.hasher, ctx.tenant.id, patches))
+    resources.lock_keys(tx, locks_of(service.hasher, ctx.tenant.id, patches, (), service.limits.max_locks))
     return done
 
 

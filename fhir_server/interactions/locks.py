@@ -15,9 +15,6 @@ from fhir_server.interactions.criteria import Criteria, identifier_lock
 from fhir_server.interactions.draft import Save
 from fhir_server.search.hashing import Hasher
 
-# All tenants share PostgreSQL's table of locks.
-MAX_LOCKS = 10_000
-
 
 class _Identifier(msgspec.Struct):
     system: str = ""
@@ -38,16 +35,21 @@ _several = msgspec.json.Decoder(_Several)
 _single = msgspec.json.Decoder(_Single)
 
 
-def locks_of(hasher: Hasher, tenant_id: int, saves: Sequence[Save], criteria: Iterable[Criteria] = ()) -> list[int]:
-    """Return the keys to lock, sorted: of every identifier in the saves, of every resource they name, of criteria."""
+def locks_of(
+    hasher: Hasher, tenant_id: int, saves: Sequence[Save], criteria: Iterable[Criteria], most: int
+) -> list[int]:
+    """Return the keys to lock, sorted: of every identifier in the saves, of every resource they name, of criteria.
+
+    Raises TooLarge for more than `most`: all tenants share PostgreSQL's table of locks.
+    """
     keys = {key for one in criteria for key in one.locks}
     for save in saves:
         if save.action != "match" and save.id is not None:
             keys.add(hasher.self_key(tenant_id, save.type, save.id))
         values = {value for _, value in (*save.match, *identifiers(save.resource))}
         keys.update(identifier_lock(hasher, tenant_id, save.type, value) for value in values)
-    if len(keys) > MAX_LOCKS:
-        raise TooLarge(f"{len(keys)} identifiers and ids in one write; this server takes {MAX_LOCKS}")
+    if len(keys) > most:
+        raise TooLarge(f"{len(keys)} identifiers and ids in one write; this server takes {most}")
     return sorted(keys)
 
 

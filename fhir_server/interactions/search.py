@@ -15,7 +15,7 @@ from conformance.r4 import facts
 from conformance.r4.types import CODE_TYPES
 from conformance.structures import STORABLE
 from fhir_server.context import Context
-from fhir_server.errors import Forbidden, Invalid, UnsupportedMedia
+from fhir_server.errors import Forbidden, Invalid, TooLarge, UnsupportedMedia
 from fhir_server.interactions import subset
 from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.include import Row, included
@@ -58,6 +58,8 @@ async def post_search(service: Service, ctx: Context, request: Request) -> Respo
     kind = request.headers.get("content-type", _FORM).partition(";")[0].strip().lower()
     if kind != _FORM:
         raise UnsupportedMedia(f"_search takes {_FORM}, not {kind[:80]}")
+    if len(request.body) > service.limits.max_form:
+        raise TooLarge(f"the form has {len(request.body)} bytes; this server takes {service.limits.max_form}")
     form = parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True)
     inside = msgspec.structs.replace(request, path=request.path[:-1])
     return await _searched(service, ctx, inside, [*request.query, *form])

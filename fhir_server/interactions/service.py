@@ -5,26 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from conformance.search_params import Registry
+from fhir_server.limits import Limits
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.kinds import Indexer
 from fhir_server.search.page import Pager
 from fhir_server.search.seal import Seal
 from fhir_server.store.database import Database
 from fhir_server.store.resources import Loader, Rids
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """Bounds on what one request may ask for; settings.py holds their defaults."""
-
-    default_page: int = 20
-    max_page: int = 1000
-    max_entries: int = 5000
-    if_match_required: bool = False
-    lenient: bool = False
-    conditional_delete: int = 1
-    max_chain_targets: int = 5000
-    max_included: int = 1000
-    max_latest: int = 20_000
 
 
 class Service(msgspec.Struct, frozen=True):

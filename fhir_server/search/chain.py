@@ -16,10 +16,6 @@ from fhir_server.search.tree import Chained, IdIn, Reverse, Tree
 HAS = "_has:"
 LIST = "_list"
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
-# A reference that may lead to more types than these is followed only where the chain names one.
-MAX_TARGETS = 20
-# Parameters of all types that one search may reach by its links: a chain without types branches at each of them.
-MAX_LINKS = 64
 
 # Returns the tree of the rest of a chain on a type.
 Read = Callable[[str, str], Tree]
@@ -34,21 +30,24 @@ def linked(name: str) -> bool:
     return name.startswith(HAS) or "." in name
 
 
-def link(place: Place, registry: Registry, resource_type: str, name: str, read: Read) -> Tree:
-    """Return the tree of a chain or reverse chain. Raises Unknown, or ValueError for one that cannot be followed."""
+def link(place: Place, registry: Registry, resource_type: str, name: str, most: int, read: Read) -> Tree:
+    """Return the tree of a chain or reverse chain. Raises Unknown, or ValueError for one that cannot be followed.
+
+    A reference that may lead to more types than `most` is followed only where the chain names one.
+    """
     if name.startswith(HAS):
         return _reverse(place, registry, resource_type, name, read)
-    return _chained(place, registry, resource_type, name, read)
+    return _chained(place, registry, resource_type, name, most, read)
 
 
-def _chained(place: Place, registry: Registry, resource_type: str, name: str, read: Read) -> Tree:
+def _chained(place: Place, registry: Registry, resource_type: str, name: str, most: int, read: Read) -> Tree:
     head, _, rest = name.partition(".")
     code, _, wanted = head.partition(":")
     param = _reference(registry, resource_type, code)
     types = (wanted,) if wanted else param.targets
     if wanted and wanted not in param.targets:
         raise ValueError(f"{code[:100]} of {resource_type} does not lead to a {wanted[:100]}")
-    if len(types) > MAX_TARGETS:
+    if len(types) > most:
         raise ValueError(f"{code} may lead to any type: name one, such as {code}:Patient.{rest[:100]}")
     found: list[tuple[str, Tree]] = []
     unknown: Unknown | None = None

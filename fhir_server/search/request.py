@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from conformance.issue import Issue, error
 from conformance.search_params import Registry, SearchParam
 from fhir_server.errors import Invalid
+from fhir_server.limits import Limits
 from fhir_server.search import include
-from fhir_server.search.chain import LIST, MAX_LINKS, Unknown, link, linked, member
+from fhir_server.search.chain import LIST, Unknown, link, linked, member
 from fhir_server.search.composite import together
 from fhir_server.search.composite_parts import composite
 from fhir_server.search.hashing import Hasher
@@ -28,23 +29,6 @@ from fhir_server.search.terms import split
 from fhir_server.search.tree import Everything, Tree, all_of, any_of
 
 Total: TypeAlias = Literal["none", "estimate", "accurate"]
-MAX_VALUES = 2000
-# PostgreSQL's time to plan a search grows with the square of its conditions, and faster.
-MAX_FILTERS = 20
-MAX_PARAMETERS = 100
-MAX_INCLUDES = 50
-
-
-class Limits(Protocol):
-    """Bounds on a page: settings of the caller."""
-
-    @property
-    def default_page(self) -> int:
-        """Rows of a page where the client does not say."""
-
-    @property
-    def max_page(self) -> int:
-        """Rows of a page at most; who asks for more gets these."""
 
 
 class Sort(msgspec.Struct, frozen=True):
@@ -91,7 +75,6 @@ def parse(
     limits: Limits,
     lenient: bool = False,
     now: datetime | None = None,
-    max_values: int = MAX_VALUES,
 ) -> SearchRequest:
     """Return the request that decoded query parameters make, in their order.
 
@@ -99,14 +82,14 @@ def parse(
     Raises Invalid with one issue for each parameter that cannot be used, naming it.
     """
     place = Place(hasher, tenant_id, base)
-    reader = _Reader(resource_type, registry, place, now, lenient, max_values)
-    if len(params) > MAX_PARAMETERS:
-        raise Invalid(f"{len(params)} parameters in one search; this server takes {MAX_PARAMETERS}")
+    reader = _Reader(resource_type, registry, place, now, lenient, limits)
+    if len(params) > limits.max_parameters:
+        raise Invalid(f"{len(params)} parameters in one search; this server takes {limits.max_parameters}", "http")
     for name, value in params:
         reader.take(name, value)
     if reader.issues:
         raise Invalid(reader.issues)
-    return reader.request(limits)
+    return reader.request()
 
 
 class _Unsupported(ValueError):
@@ -117,13 +100,13 @@ class _Reader:
     """Gathers what the parameters say, and every problem with them."""
 
     def __init__(
-        self, resource_type: str, registry: Registry, place: Place, now: datetime | None, lenient: bool, max_values: int
+        self, resource_type: str, registry: Registry, place: Place, now: datetime | None, lenient: bool, limits: Limits
     ) -> None:
         self.issues: list[Issue] = []
         self._type = resource_type
         self._registry = registry
         self._place, self._now, self._lenient = place, now, lenient
-        self._left, self._links = max_values, MAX_LINKS
+        self._limits, self._left, self._links = limits, limits.max_values, limits.max_links
         self._trees: list[Tree] = []
         self._applied: list[tuple[str, str]] = []
         self._ignored: list[str] = []
@@ -142,9 +125,9 @@ class _Reader:
             issue_code = "not-supported" if isinstance(wrong, _Unsupported) else "invalid"
             self._refuse(issue_code, name, f"{name[:100]}={value[:100]}: {wrong}")
 
-    def request(self, limits: Limits) -> SearchRequest:
+    def request(self) -> SearchRequest:
         """Return the request."""
-        given = self._controls
+        given, limits = self._controls, self._limits
         count = min(int(given.get("_count", limits.default_page)), limits.max_page)
         if given.get("_summary") == "count":
             count = 0
@@ -174,8 +157,8 @@ class _Reader:
         try:
             if name.partition(":")[0] in include.NAMES:
                 self._include(name, value)
-            elif len(self._trees) >= MAX_FILTERS:
-                raise ValueError(f"more than {MAX_FILTERS} parameters in one search")
+            elif len(self._trees) >= self._limits.max_filters:
+                raise ValueError(f"more than {self._limits.max_filters} parameters that filter in one search")
             else:
                 self._trees.append(self._tree(self._type, name, value))
             self._applied.append((name, value))
@@ -186,8 +169,8 @@ class _Reader:
                 self._refuse("not-supported", name, str(unknown))
 
     def _include(self, name: str, value: str) -> None:
-        if len(self._includes) == MAX_INCLUDES:
-            raise ValueError(f"more than {MAX_INCLUDES} includes")
+        if len(self._includes) >= self._limits.max_includes:
+            raise ValueError(f"more than {self._limits.max_includes} includes in one search")
         self._includes.append(include.parse(self._registry, name, value))
 
     def _tree(self, resource_type: str, name: str, value: str) -> Tree:
@@ -195,8 +178,11 @@ class _Reader:
         if linked(name):
             self._links -= 1
             if self._links < 0:
-                raise ValueError("too many links in one search: name the types of its chains")
-            return link(self._place, self._registry, resource_type, name, lambda t, rest: self._tree(t, rest, value))
+                raise ValueError(
+                    f"more than {self._limits.max_links} links in one search: name the types of its chains"
+                )
+            most = self._limits.max_link_types
+            return link(self._place, self._registry, resource_type, name, most, lambda t, n: self._tree(t, n, value))
         code, _, modifier = name.partition(":")
         if name == LIST:
             return member(self._place, resource_type, value)
@@ -221,7 +207,7 @@ class _Reader:
         texts = split(value, ",")
         self._left -= len(texts)
         if self._left < 0:
-            raise ValueError("too many values in one search")
+            raise ValueError(f"more than {self._limits.max_values} values in one search")
         if "" in texts:
             raise ValueError("a value is missing")
         return texts

@@ -26,7 +26,6 @@ _SET_TENANT_CUSTOM = (
 # https://www.postgresql.org/docs/18/errcodes-appendix.html: the same request may succeed later.
 _PASSING: dict[str, str] = {
     "55P03": "another transaction holds the same rows",
-    "57014": "the statement took too long",
     "57P01": "the database is stopping",
     "57P02": "the database was restarted",
     "57P03": "the database is starting",
@@ -240,8 +239,10 @@ def _error(result: pq.abc.PGresult) -> psycopg.Error:
 def translated(failure: psycopg.Error) -> Exception:
     """Return the category of a failure that has one, otherwise the failure itself."""
     state = failure.sqlstate or ""
-    if state in _PASSING or state.startswith("08"):
-        problem: Exception = errors.Busy(_PASSING.get(state, "the connection to the database was lost"))
+    if state == "57014":
+        problem: Exception = errors.TimedOut("the database's time for one statement was over: ask for less")
+    elif state in _PASSING or state.startswith("08"):
+        problem = errors.Busy(_PASSING.get(state, "the connection to the database was lost"))
     elif state in ("40001", "40P01"):
         problem = Clash("another transaction works on the same rows")
     elif state == "23505":

@@ -15,6 +15,7 @@ import psycopg
 
 from conformance.r4.types import TYPE_CODES
 from conformance.structures import decode
+from fhir_server.limits import Limits
 from fhir_server.search import plan
 from fhir_server.search.kinds import Entries
 from fhir_server.search.request import SearchRequest
@@ -23,7 +24,7 @@ from fhir_server.store.database import Database
 from fhir_server.store.embedded import EmbeddedPostgres
 from fhir_server.store.resources import Rids, Write, write
 from tests.postgres import create_database, new_tenants
-from tests.search.world import BASE, Limits, hasher, indexer, registry
+from tests.search.world import BASE, hasher, indexer, registry
 from tests.search.world import NOW as ASKED
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from conformance.structures import Refused, decode
+from fhir_server.limits import Limits
 from fhir_server.search.request import parse
 from fhir_server.search.text import fold
 from tests.conformance.examples import synthea_bundles
-from tests.search.world import BASE, NOW, TENANT, Limits, finds, hasher, holds, indexer, registry
+from tests.search.world import BASE, NOW, TENANT, finds, hasher, holds, indexer, registry
 
 CODES = st.text(st.sampled_from("abAB19-. é|,$\\"), min_size=1, max_size=8).map(str.strip).filter(bool)
 SYSTEMS = st.one_of(st.none(), st.sampled_from(["urn:a", "http://loinc.org", "http://hl7.org/fhir/x"]))

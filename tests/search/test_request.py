@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fhir_server.errors import Invalid
+from fhir_server.limits import Limits
 from fhir_server.search.request import Sort
 from fhir_server.search.tree import AllKeys, And, AnyKey, Everything, IdIn, Or, StringStarts
 from tests.search.world import search
@@ -180,9 +181,10 @@ def test_what_steers_the_result_is_given_once(name: str) -> None:
 
 def test_the_number_of_values_is_limited() -> None:
     many = ",".join(str(number) for number in range(11))
-    assert search("Patient", ("_id", many), max_values=11)
-    assert "too many values" in refused("Patient", ("_id", many), max_values=10)[0][1]
-    assert "too many values" in refused("Patient", ("_id", many), ("_id", many), max_values=20)[0][1]
+    assert search("Patient", ("_id", many), limits=Limits(max_values=11))
+    assert "more than 10 values" in refused("Patient", ("_id", many), limits=Limits(max_values=10))[0][1]
+    twice = refused("Patient", ("_id", many), ("_id", many), limits=Limits(max_values=20))
+    assert "more than 20 values" in twice[0][1]
 
 
 def test_what_a_client_sent_is_cut_in_the_answer() -> None:

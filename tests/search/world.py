@@ -13,6 +13,7 @@ import msgspec
 
 from conformance.search_params import Registry
 from conformance.structures import decode
+from fhir_server.limits import Limits
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.kinds import Entries, Indexer
 from fhir_server.search.request import SearchRequest, parse
@@ -42,13 +43,6 @@ BASE = "https://clinic.example/demo/fhir"
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """Bounds on a page."""
-
-    default_page: int = 20
-    max_page: int = 100
-
-
 @cache
 def registry() -> Registry:
     """Return the parameters of R4."""
@@ -75,7 +69,7 @@ def index(resource: dict[str, Any], *, tenant: int = TENANT, id_: str = "1") -> 
 
 def search(resource_type: str, *params: tuple[str, str], tenant: int = TENANT, **more: Any) -> SearchRequest:
     """Return the request that parameters make."""
-    given = {"registry": registry(), "hasher": hasher(), "limits": Limits(), "now": NOW, **more}
+    given = {"registry": registry(), "hasher": hasher(), "limits": Limits(max_page=100), "now": NOW, **more}
     return parse(resource_type, params, tenant_id=tenant, base=BASE, **given)
 
 

@@ -1,0 +1,34 @@
+"""Bounds on what one request may ask for: passed down to whoever holds them, never looked up.
+
+The defaults here are those of `settings.py`, which is where an installation sets them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds of an installation; each field is a setting."""
+
+    # pages
+    default_page: int = 20
+    max_page: int = 1000
+    max_included: int = 1000
+    max_latest: int = 20_000
+    # what a search asks
+    max_parameters: int = 100
+    max_filters: int = 20
+    max_values: int = 2000
+    max_includes: int = 50
+    max_links: int = 64
+    max_link_types: int = 20
+    max_chain_targets: int = 5000
+    # bodies
+    max_form: int = 1 << 20
+    max_entries: int = 10_000
+    max_locks: int = 10_000
+    conditional_delete: int = 1
+    # choices
+    if_match_required: bool = False
+    lenient: bool = False

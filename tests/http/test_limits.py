@@ -1,0 +1,242 @@
+"""Every limit is a setting, and who goes over it is told so: a client's fault or a busy server, never a fault."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from fhir_server.http.bounds import deeper
+from fhir_server.store import tenants
+from tests.fhir import Client, running
+
+SMALL = {
+    "max_url_bytes": 1024,
+    "max_form_bytes": 1024,
+    "max_json_depth": 8,
+    "max_bundle_entries": 3,
+    "max_locks": 5,
+    "default_page_size": 2,
+    "max_page_size": 3,
+    "max_parameters": 6,
+    "max_filters": 3,
+    "max_search_values": 5,
+    "max_includes": 2,
+    "max_chain_links": 4,
+    "max_chain_types": 3,
+}
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+@asynccontextmanager
+async def served(dsn: str, **settings: Any) -> AsyncIterator[Client]:
+    """Give a client of a new tenant of a server with these settings."""
+    async with running(dsn, **settings) as (concord, clock), httpx.AsyncClient(timeout=60) as http:
+        tenant = await tenants.add(concord.db, f"l-{uuid.uuid4().hex[:12]}")
+        yield Client(concord, clock, tenant, http)
+
+
+@pytest.fixture
+async def small(server_dsn: str) -> AsyncIterator[Client]:
+    async with served(server_dsn, **SMALL) as client:
+        yield client
+
+
+def told(answer: httpx.Response, status: int) -> dict[str, Any]:
+    """Return the first issue of an answer that must be an OperationOutcome of this status."""
+    assert answer.status_code == status, answer.text
+    body = answer.json()
+    assert body["resourceType"] == "OperationOutcome"
+    issue: dict[str, Any] = body["issue"][0]
+    return issue
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ([("name", "a")] * 7, "7 parameters in one search; this server takes 6"),
+        ([("name", "a")] * 4, "more than 3 parameters that filter"),
+        ([("name", "a,b,c,d,e,f")], "more than 5 values"),
+        ([("_id", "1,2,3"), ("name", "a,b,c")], "more than 5 values"),
+        ([("_include", "Patient:organization")] * 3, "more than 2 includes"),
+        ([("_has:Observation:subject:performer.name", "a")], "performer may lead to any type: name one"),
+        ([("organization.partof.partof.partof.partof.name", "a")], "more than 4 links"),
+        ([("organization.partof.partof.name", "a"), ("organization.partof.name", "b")], "more than 4 links"),
+    ],
+)
+async def test_a_search_that_asks_for_too_much_is_400(small: Client, query: list[tuple[str, str]], words: str) -> None:
+    issue = told(await small.get("/Patient", params=query), 400)
+    assert words in issue["diagnostics"]
+    assert issue["expression"][0].startswith("http")
+
+
+async def test_a_link_to_too_many_types_is_400_and_a_typed_one_is_followed(small: Client) -> None:
+    issue = told(await small.get("/Observation?subject.identifier=a"), 400)
+    assert "name one" in issue["diagnostics"]
+    assert (await small.get("/Observation?subject:Patient.identifier=a")).status_code == 200
+
+
+async def test_within_its_limits_a_search_is_answered(small: Client) -> None:
+    query = [("name", "a")] * 2 + [("_id", "1,2,3"), ("_include", "Patient:organization"), ("_count", "1")]
+    assert (await small.get("/Patient", params=query)).status_code == 200
+
+
+async def test_an_address_that_is_too_long_is_414(small: Client) -> None:
+    assert told(await small.get("/Patient?name=" + "a" * 1024), 414)["code"] == "too-long"
+    assert told(await small.get("/Patient/" + "a" * 1024), 414)["code"] == "too-long"
+
+
+async def test_a_form_that_is_too_long_is_413(small: Client) -> None:
+    answer = await small.post("/Patient/_search", content="name=" + "a" * 1024, headers=FORM)
+    assert told(answer, 413)["code"] == "too-long"
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """Return a Patient that is so many levels deep."""
+    inner: dict[str, Any] = {"url": "http://x", "valueString": "x"}
+    for _ in range((levels - 3) // 2):
+        inner = {"url": "http://x", "extension": [inner]}
+    return {"resourceType": "Patient", "extension": [inner]}
+
+
+async def test_a_body_that_is_too_deep_is_413_wherever_it_is_read(small: Client) -> None:
+    assert (await small.post("/Patient", json=nested(7))).status_code == 201
+    assert told(await small.post("/Patient", json=nested(9)), 413)["code"] == "too-long"
+    patch = '[{"op":"add","path":"/name","value":' + "[" * 8 + "]" * 8 + "}]"
+    answer = await small.request(
+        "PATCH", "/Patient/1", content=patch, headers={"content-type": "application/json-patch+json"}
+    )
+    assert told(answer, 413)["code"] == "too-long"
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": [{"resource": nested(7)}]}
+    assert told(await small.post("", json=bundle), 413)["code"] == "too-long"
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"),
+    [
+        ('{"a":"[[[[[[[[[["}', 1),
+        (r'{"a":"\"[[[[[[[[\\"}', 1),
+        (r'["\\",["\\\"]]]]]",[[]]]]', 4),
+        ('[{"a":[{}]}]', 4),
+        ("[[],[],[[]],{}]", 3),
+        ('"[["', 0),
+        ("", 0),
+        ("[" * 40, 40),
+        ("[]" * 40, 1),
+        ("[{]}" * 40, 2),
+    ],
+)
+def test_depth_counts_brackets_outside_of_strings(text: str, levels: int) -> None:
+    assert not deeper(text.encode(), max(levels, 1))
+    assert levels < 2 or deeper(text.encode(), levels - 1)
+
+
+async def test_a_bundle_of_too_many_entries_is_413(small: Client) -> None:
+    entries = [{"request": {"method": "GET", "url": "Patient"}}] * 4
+    for kind in ("batch", "transaction"):
+        answer = await small.post("", json={"resourceType": "Bundle", "type": kind, "entry": entries})
+        assert told(answer, 413)["code"] == "too-long"
+
+
+async def test_a_write_of_too_many_identifiers_is_413(small: Client) -> None:
+    identifiers = [{"system": "http://s", "value": str(n)} for n in range(6)]
+    assert told(await small.post("/Patient", json={"resourceType": "Patient", "identifier": identifiers}), 413)
+    made = await small.post("/Patient", json={"resourceType": "Patient", "identifier": identifiers[:5]})
+    assert made.status_code == 201
+    patch = [{"op": "add", "path": "/identifier/-", "value": {"value": "6"}}]
+    headers = {"content-type": "application/json-patch+json"}
+    place = f"/Patient/{made.json()['id']}"
+    assert told(await small.request("PATCH", place, content=json.dumps(patch), headers=headers), 413)
+
+
+async def test_a_page_is_as_large_as_it_may_be_and_says_so(small: Client) -> None:
+    for _ in range(4):
+        await small.post("/Patient", json={"resourceType": "Patient"})
+    whole = (await small.get("/Patient?_count=500")).json()
+    assert len(whole["entry"]) == 3
+    assert "_count=3" in whole["link"][0]["url"]
+    assert len((await small.get("/Patient")).json()["entry"]) == 2
+    assert len((await small.get("/Patient/_history?_count=500")).json()["entry"]) == 3
+
+
+# ---- time ---------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def standing_still(admin_dsn: str) -> AsyncIterator[None]:
+    """Hold the table of resources, so that every statement on it waits for us."""
+    async with await psycopg.AsyncConnection.connect(admin_dsn) as admin:
+        await admin.execute("lock table resource in access exclusive mode")
+        yield
+        await admin.rollback()
+
+
+QUERIES = (
+    "/Patient",
+    "/Patient?_summary=count",
+    "/Patient?_total=accurate",
+    "/Patient/1",
+    "/Patient?organization.name=a",
+)
+
+
+async def test_a_statement_over_its_time_is_503_with_the_code_timeout(server_dsn: str, admin_dsn: str) -> None:
+    async with served(server_dsn, statement_timeout=0.05) as client:
+        await client.get("/Patient")
+        async with standing_still(admin_dsn):
+            for query in QUERIES:
+                answer = await client.get(query)
+                assert told(answer, 503)["code"] == "timeout", query
+                assert int(answer.headers["retry-after"]) > 0
+            answer = await client.post("/Patient", json={"resourceType": "Patient"})
+            assert told(answer, 503)["code"] == "timeout"
+        assert (await client.get("/Patient?_total=accurate")).json()["total"] == 0
+
+
+async def test_a_write_that_waits_too_long_for_another_is_503(server_dsn: str) -> None:
+    async with served(server_dsn, lock_timeout=0.05) as client:
+        await client.put("/Patient/held", json={"resourceType": "Patient", "id": "held"})
+        async with client.concord.db.transaction(client.tenant_id) as tx:
+            await tx.fetch("select 1 from resource where id = 'held' for update")
+            answer = await client.put("/Patient/held", json={"resourceType": "Patient", "id": "held", "active": True})
+        assert told(answer, 503)["code"] == "transient"
+        assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_a_request_over_its_time_is_503_and_its_statement_stops(server_dsn: str, admin_dsn: str) -> None:
+    async with served(server_dsn, request_timeout=0.2, statement_timeout=60) as client:
+        await client.get("/Patient")
+        async with standing_still(admin_dsn):
+            answer = await client.get("/Patient")
+            assert told(answer, 503)["code"] == "timeout"
+        assert (await client.get("/Patient")).status_code == 200
+
+
+async def test_a_body_that_does_not_come_in_time_is_503(server_dsn: str) -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b'{"resourceType":'
+        await asyncio.sleep(30)
+
+    async with served(server_dsn, request_timeout=0.2) as client:
+        answer = await client.post("/Patient", content=slowly(), headers={"content-type": "application/fhir+json"})
+        assert told(answer, 503)["code"] == "timeout"
+
+
+async def test_a_request_that_finds_no_connection_free_is_503(server_dsn: str) -> None:
+    async with served(server_dsn, pool_max_size=1, pool_timeout=0.05, worker_concurrency=1) as client:
+        await client.get("/Patient")
+        db = client.concord.db
+        async with db.transaction(None) as one, db.transaction(None) as two, db.transaction(None) as three:
+            for tx in (one, two, three):
+                await tx.fetch("select 1")
+            answer = await client.get("/Patient")
+            assert told(answer, 503)["code"] == "transient"
+            assert int(answer.headers["retry-after"]) > 0
+        assert (await client.get("/Patient")).status_code == 200
