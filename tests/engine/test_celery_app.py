@@ -11,17 +11,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from amqp.exceptions import AMQPError
+from kombu import Connection
 
 from fhir_server.engine.celery_app import publisher
 from fhir_server.engine.waker import Waker
 from fhir_server.store.database import Database
 from fhir_server.store.embedded import EmbeddedPostgres
 from tests.engine.world import PEER, adt, kept, receiver, tenant_of
-from tests.needs import needs
+from tests.needs import needs, program
 
 pytest.importorskip("redis")
 
@@ -54,8 +56,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def process(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+def process(*argv: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | dict(env or {})
     running = subprocess.Popen(
         argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -84,6 +86,49 @@ def redis(tmp_path: Path) -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
 
 
+@pytest.fixture
+def rabbitmq(tmp_path: Path) -> Iterator[str]:
+    """A node of its own: ports, folders, cookie and port mapper are nobody else's."""
+    port, distribution, mapper = free_port(), free_port(), free_port()
+    own = {
+        "HOME": tmp_path,
+        "RABBITMQ_NODENAME": f"concord{port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": port,
+        "RABBITMQ_DIST_PORT": distribution,
+        "RABBITMQ_MNESIA_BASE": tmp_path / "mnesia",
+        "RABBITMQ_LOG_BASE": tmp_path,
+        "RABBITMQ_ENABLED_PLUGINS_FILE": tmp_path / "plugins",
+        "RABBITMQ_CONF_ENV_FILE": tmp_path / "none",
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": mapper,
+    }
+    env = {name: str(value) for name, value in own.items()}
+    # Debian's program on the path only changes to its own user first.
+    inner = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+    server = str(inner) if inner.exists() else program("rabbitmq")
+    assert server is not None
+    try:
+        with process(server, env=env):
+            until_it_speaks(port)
+            yield f"amqp://guest:guest@127.0.0.1:{port}//"
+    finally:
+        subprocess.run(["epmd", "-kill"], env=os.environ | env, stdout=subprocess.DEVNULL, check=False)
+
+
+def until_it_speaks(port: int) -> None:
+    """Wait until the broker lets us in: its port opens a while before."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            with Connection(f"amqp://guest:guest@127.0.0.1:{port}//", connect_timeout=2) as connection:
+                connection.connect()
+            return
+        except (OSError, AMQPError):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
 def worker(
     dsn: str, broker: str, poll: float, *, deaf: bool
 ) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
@@ -103,12 +148,14 @@ async def until_done(db: Database, tenant: object, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
-@needs("redis")
+@pytest.mark.parametrize(
+    "kind", [pytest.param("redis", marks=needs("redis")), pytest.param("rabbitmq", marks=needs("rabbitmq"))]
+)
 async def test_a_wake_up_through_the_broker_has_a_message_worked_in_another_process(
-    redis: str, postgres: EmbeddedPostgres, fresh_name: str, fresh_database: Database
+    kind: str, request: pytest.FixtureRequest, postgres: EmbeddedPostgres, fresh_name: str, fresh_database: Database
 ) -> None:
-    tenant = await tenant_of(fresh_database)
-    with waker(redis) as wakes, worker(postgres.server_dsn(fresh_name), redis, 600, deaf=True) as running:
+    tenant, broker = await tenant_of(fresh_database), request.getfixturevalue(kind)
+    with waker(broker) as wakes, worker(postgres.server_dsn(fresh_name), broker, 600, deaf=True) as running:
         door = receiver(fresh_database, tenant, wake=lambda: wakes.wake("messages"))
         await door.message(adt("A1"), PEER)  # found when the worker opens, or by its wake-up
         await until_done(fresh_database, tenant, 1)
