@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from amqp.exceptions import AMQPError
 from kombu import Connection
 
 from fhir_server.engine.celery_app import publisher
@@ -119,12 +118,13 @@ def rabbitmq(tmp_path: Path) -> Iterator[str]:
 def until_it_speaks(port: int) -> None:
     """Wait until the broker lets us in: its port opens a while before."""
     end = time.monotonic() + 60
+    broker = Connection(f"amqp://guest:guest@127.0.0.1:{port}//", connect_timeout=2)
     while True:
         try:
-            with Connection(f"amqp://guest:guest@127.0.0.1:{port}//", connect_timeout=2) as connection:
-                connection.connect()
+            broker.connect()
+            broker.release()
             return
-        except (OSError, AMQPError):
+        except (OSError, *broker.connection_errors):
             assert time.monotonic() < end
             time.sleep(0.1)
 
