@@ -57,7 +57,7 @@ async def measured(
         wall += asyncio.get_running_loop().time() - begun
     used = cpu.usage(server.process.pid).since(before)
     cuts = statistics.quantiles(took, n=20)
-    return {
+    row = {
         "case": name,
         "concurrency": concurrency,
         "count": count,
@@ -69,6 +69,8 @@ async def measured(
         "p50_ms": round(cuts[9] * 1000, 2),
         "p95_ms": round(cuts[18] * 1000, 2),
     }
+    Console(stderr=True).print(f"{name}, {concurrency}: {row['cpu_ms']} ms", markup=False, highlight=False)
+    return row
 
 
 async def http_rows(server: Server, token: str, cases: list[Case], scale: float) -> list[Row]:
