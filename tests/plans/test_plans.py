@@ -1,0 +1,213 @@
+"""Every kind of search touches rows in proportion to its page, not to the table: 200,000 resources in two tenants.
+
+The server answers each request; what it sent to PostgreSQL is run again with EXPLAIN, under row-level security as the
+server's role. Rows and blocks are counted, never time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from fhir_server.store import tenants
+from fhir_server.store.embedded import EmbeddedPostgres
+from tests.fhir import Client, running
+from tests.plans import watch
+from tests.plans.many import CATEGORY, LOINC, MRN, UCUM, Many, load
+from tests.postgres import drop_database
+
+PAGE = 20
+
+
+@pytest.fixture(scope="module")
+def many(postgres: EmbeddedPostgres) -> Iterator[Many]:
+    """Give the loaded database."""
+    yield asyncio.run(load(postgres, "many"))
+    drop_database(postgres, "many")
+
+
+@pytest.fixture
+async def large(many: Many) -> AsyncIterator[Client]:
+    """Give a client of the tenant with 150,000 resources."""
+    async with running(many.dsn) as (concord, clock), httpx.AsyncClient(timeout=60) as http:
+        tenant = await tenants.by_name(concord.db, "large")
+        assert tenant
+        yield Client(concord, clock, tenant, http)
+
+
+class Kind(NamedTuple):
+    """One kind of search: how many entries its page has at least, and what may be touched for it."""
+
+    query: str
+    least: int
+    rows: int = 200
+    blocks: int = 600
+
+
+CODE = f"{LOINC}|718-7"
+SEARCHES = [
+    Kind("Patient", PAGE),
+    Kind(f"Patient?identifier={MRN}|M77", 1, 10, 60),
+    Kind("Patient?identifier=M77,M78", 2, 20, 80),
+    Kind("Patient?_id=p7,p8", 2, 10, 60),
+    Kind("Patient?family=zurcher6", 1, 300, 500),
+    Kind("Patient?family:exact=Zürcher6", 1),
+    Kind("Patient?general-practitioner=Practitioner/d7", PAGE),
+    Kind("Patient?organization=Organization/g1", PAGE, 300),
+    Kind("Observation?subject=Patient/p77", 8),
+    Kind("Observation?patient=p77", 8),
+    Kind("Observation?encounter=Encounter/e155", 4),
+    Kind(f"Observation?subject=Patient/p77&code={CODE}", 1),
+    Kind(f"Observation?subject=Patient/p77&category={CATEGORY}|laboratory&status=final", 2),
+    Kind("Observation?subject=Patient/p77&date=ge2017", 8),
+    Kind(f"Observation?subject=Patient/p77&code-value-quantity={LOINC}|718-7$gt1|{UCUM}|mg/dL", 1),
+    Kind("Observation?status=final", PAGE),
+    Kind("Observation?status=entered-in-error", PAGE, 300),
+    Kind(f"Observation?status=entered-in-error&code={LOINC}|39156-5", PAGE, 300),
+    Kind(f"Observation?category={CATEGORY}|vital-signs&code={CODE}", 0, 10),
+    Kind(f"Observation?code={CODE}", PAGE, 600),
+    Kind(f"Observation?code={CODE},{LOINC}|2345-7", PAGE, 300),
+    Kind("Observation?code:text=test%20718", PAGE, 1000, 2500),
+    Kind("Observation?date=2018-03-05", 1),
+    Kind("Observation?date=ge2017-01-01", PAGE, 200, 300),
+    Kind("Patient?birthdate=1980-01-05", 0),
+    Kind("Observation?value-quantity=gt90", PAGE, 400),
+    Kind("Patient?gender:not=female", PAGE),
+    Kind("Patient?birthdate:missing=true", PAGE, 1500, 3500),  # one in twenty
+    Kind("Patient?birthdate:missing=false", PAGE),
+    Kind(f"Observation?patient.identifier={MRN}|M77", 8),
+    Kind("Patient?_has:Observation:patient:status=entered-in-error", 2, 500, 10_000),  # each key of 100 results
+    Kind("Patient?_list=l1", PAGE),
+    Kind("Observation?_lastUpdated=ge2020", PAGE),
+    Kind("Observation?_sort=_lastUpdated", PAGE),
+    Kind("Observation?subject=Patient/p77&_include=Observation:subject", 9),
+    Kind(f"Patient?identifier={MRN}|M77&_revinclude=Observation:subject", 9),
+    Kind("Observation?_include=Observation:*&status=final", PAGE, 200, 3000),  # each key of a row by each reference
+    Kind("Patient/p77/Observation", 8),
+    Kind("Patient/p77/*", 12),
+    Kind("?_type=Patient,Observation,Encounter", PAGE),
+    Kind(f"?_type=Patient,Practitioner&identifier={MRN}|M77", 1),
+    Kind("Patient/_history", PAGE, 300),
+    Kind("_history", PAGE, 1000, 3000),  # a page of each type, now and before
+    Kind("Patient/p77/_history", 2),
+]
+# What is larger by its nature, with what it is in proportion to.
+LARGER = [
+    Kind("Patient?given:contains=ven12", PAGE, 40_000, 60_000),  # every given name
+    Kind("Observation?status=final&_total=accurate", PAGE, 250_000, 250_000),  # every row that is counted
+    Kind("Observation?_summary=count", 0, 250_000, 250_000),
+]
+
+
+async def asked(client: Client, monkeypatch: pytest.MonkeyPatch, path: str, **more: Any) -> tuple[Any, watch.Cost]:
+    """Return the answer to a request, and what its statements touch: those that are not planned anew, at worst."""
+    await client.get("/metadata", token=None)
+    with watch.statements(monkeypatch) as sent:
+        answer = await client.get(f"/{path}", **more)
+    assert answer.status_code == 200, answer.text
+    return answer.json(), await watch.custom(client.concord.db, sent)
+
+
+def held(kind: Kind, body: Any, cost: watch.Cost) -> None:
+    """Assert that a page is full enough, and that no more was touched for it than the kind may."""
+    assert len(body.get("entry", ())) >= kind.least
+    assert cost.rows <= kind.rows, f"{cost.rows} rows: {cost.plans}"
+    assert cost.blocks <= kind.blocks, f"{cost.blocks} blocks: {cost.plans}"
+
+
+@pytest.mark.parametrize("kind", SEARCHES, ids=lambda kind: kind.query)
+async def test_a_search_touches_rows_in_proportion_to_its_page(
+    large: Client, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    held(kind, *await asked(large, monkeypatch, kind.query))
+
+
+@pytest.mark.parametrize("kind", LARGER, ids=lambda kind: kind.query)
+async def test_what_must_read_more_reads_no_more_than_it_must(
+    large: Client, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    body, cost = await asked(large, monkeypatch, kind.query)
+    held(kind, body, cost)
+    assert cost.rows > 3000, "this belongs to the other list"
+
+
+@pytest.mark.parametrize("query", ["Observation", "Observation?status=final", "Patient?gender:not=female"])
+async def test_a_later_page_costs_what_the_first_does(
+    large: Client, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    separator = "&" if "?" in query else "?"
+    body, first = await asked(large, monkeypatch, f"{query}{separator}_count=500")
+    following = next(link["url"] for link in body["link"] if link["relation"] == "next")
+    path = following.removeprefix(f"{large.base}/").replace("_count=500", "_count=20")
+    body, cost = await asked(large, monkeypatch, path)
+    assert len(body["entry"]) == PAGE
+    assert cost.rows <= first.rows / 10
+    held(Kind(query, PAGE), body, cost)
+
+
+MINE = [
+    Kind("Observation", 8, 60),
+    Kind("Observation?status=final", 7, 60),
+    Kind("Observation?date=ge2016", 8, 60),
+    Kind(f"Observation?code={CODE}", 1, 60),
+    Kind("Patient", 1, 30),
+    Kind("Patient?_revinclude=Observation:subject", 9, 60),
+    Kind("Observation?patient.gender=male,female,other", 8, 60),
+    Kind("?_type=Patient,Observation,Encounter", 11, 60),
+]
+
+
+@pytest.mark.parametrize("kind", MINE, ids=lambda kind: kind.query)
+async def test_a_patients_token_reads_that_patients_rows_alone(
+    large: Client, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    token = await large.token("patient/*.rs", patient="p77")
+    held(kind, *await asked(large, monkeypatch, kind.query, token=token))
+
+
+# What the server leaves to PostgreSQL to plan once for all values: reads, and all that writes look up.
+WRITES: list[tuple[str, str, dict[str, Any]]] = [
+    ("GET", "/Patient/p77", {}),
+    ("GET", "/Patient/p77/_history/1", {}),
+    ("PUT", "/Patient/p178", {"json": {"resourceType": "Patient", "id": "p178", "active": False}}),
+    (
+        "PATCH",
+        "/Patient/p179",
+        {"json": {"active": False}, "headers": {"content-type": "application/merge-patch+json"}},
+    ),
+    ("DELETE", "/Condition/c180", {}),
+    ("POST", "/Patient", {"json": {"resourceType": "Patient"}, "headers": {"if-none-exist": f"identifier={MRN}|M77"}}),
+    ("POST", "/Patient", {"json": {"resourceType": "Patient"}, "headers": {"if-none-exist": f"identifier={MRN}|new"}}),
+    ("PUT", f"/Patient?identifier={MRN}|M181", {"json": {"resourceType": "Patient", "active": True}}),
+    ("DELETE", f"/Patient?identifier={MRN}|M182", {}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "more"), WRITES, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize("mode", ["custom", "generic"])
+async def test_a_read_by_id_and_what_a_write_looks_up_touch_their_rows_alone(
+    large: Client, many: Many, monkeypatch: pytest.MonkeyPatch, method: str, path: str, more: dict[str, Any], mode: str
+) -> None:
+    await large.get("/Patient/p1")
+    with watch.statements(monkeypatch) as sent:
+        answer = await large.request(method, path, **more)
+    assert answer.is_success, answer.text
+    assert sent
+    cost = await watch.custom(large.concord.db, sent) if mode == "custom" else watch.generic(many.dsn, sent)
+    assert cost.rows <= 10, cost.plans
+    assert cost.blocks <= 150, cost.plans
+
+
+async def test_the_other_tenants_rows_cost_a_small_tenant_nothing(
+    many: Many, large: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = await tenants.by_name(large.concord.db, "small")
+    assert tenant
+    small = Client(large.concord, large.clock, tenant, large.http)
+    for query in ("Patient?identifier=M77", "Observation?status=final", f"Observation?code={CODE}"):
+        body, cost = await asked(small, monkeypatch, query)
+        held(Kind(query, 1, 600), body, cost)
