@@ -159,7 +159,7 @@ def front(concord: Concord) -> Front:
         bounds=bounds_of(concord.settings),
         open_pages={("metadata",): _metadata(concord)},
     )
-    return Front(door, _pages(concord, door))
+    return Front(door, _pages(concord, door), concord.settings.max_requests)
 
 
 async def keep_days(concord: Concord, every: float = 3600.0) -> None:

@@ -110,6 +110,15 @@ class Settings(BaseSettings):
     request_timeout: float = _row(
         60.0, "Longest time for a request, and for the coming of its body; then it gets 503.", unit="s", gt=0
     )
+    max_requests: int = _row(
+        1000, "Most FHIR requests under way in one HTTP process; more get 503.", unit="requests", ge=1
+    )
+    max_header_bytes: int = _row(
+        64 << 10, "Largest head of a request, about; a larger one gets 431.", unit="bytes", ge=4096
+    )
+    header_timeout: float = _row(
+        20.0, "How long the head of a request may take to come; then the connection is closed.", unit="s", gt=0
+    )
     max_url_bytes: int = _row(
         32 << 10, "Longest path and query of a request; a longer one gets 414.", unit="bytes", ge=1024
     )

@@ -15,6 +15,7 @@ import uvicorn
 from fhir_server.app import Concord, front, opened
 from fhir_server.commands.parts import listen
 from fhir_server.context import Tenant
+from fhir_server.http.protocol import bounded
 from fhir_server.settings import Settings
 from fhir_server.smart.tokens import mint
 from fhir_server.store import keys
@@ -103,7 +104,8 @@ async def running(dsn: str, **settings: Any) -> AsyncIterator[tuple[Concord, Mov
     moved = MovedClock()
     async with opened(given, dsn) as plain:
         concord = msgspec.structs.replace(plain, clock=moved)
-        config = uvicorn.Config(front(concord), log_level="warning", lifespan="off")  # type: ignore[arg-type]
+        protocol = bounded(given.max_header_bytes, given.header_timeout)
+        config = uvicorn.Config(front(concord), http=protocol, log_level="warning", lifespan="off")  # type: ignore[arg-type]
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[sock]))
         while not server.started:

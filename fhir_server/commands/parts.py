@@ -21,6 +21,7 @@ from fhir_server.app import worker as worker_of
 from fhir_server.commands.runtime import fail, run, server_dsn, settings_of, with_address
 from fhir_server.engine import celery_app
 from fhir_server.engine.worker import Worker
+from fhir_server.http.protocol import bounded
 from fhir_server.settings import Settings
 
 # Given by `concord serve` to its children: the listening socket, and the pipe that ends with the supervisor.
@@ -99,7 +100,7 @@ async def _http(concord: Concord, stopped: Stopped, fd: int | None) -> None:
     given = concord.settings
     config = uvicorn.Config(
         front(concord),
-        http="httptools",
+        http=bounded(given.max_header_bytes, given.header_timeout),
         ws="none",
         lifespan="off",
         access_log=False,

@@ -4,23 +4,42 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from fhir_server import logs
+from fhir_server.errors import Busy
+from fhir_server.http import wire
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.wire import Receive, Scope, Send
 
 
 class Front:
-    """Chooses the door by the second segment of the path, before any framework looks at the request."""
+    """Chooses the door by the second segment of the path, before any framework looks at the request.
 
-    def __init__(self, door: FhirDoor, pages: FastAPI) -> None:
+    FHIR requests beyond `most` at one time are turned away; the operator's pages answer all the same.
+    """
+
+    def __init__(self, door: FhirDoor, pages: FastAPI, most: int) -> None:
         self._door = door
         self._pages = pages
+        self._most = most
+        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or take part in start-up and shut-down."""
         if scope["type"] == "http" and _is_fhir(scope["raw_path"]):
-            await self._door(scope, receive, send)
+            await self._at_the_door(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
+
+    async def _at_the_door(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._under_way >= self._most:
+            response = wire.failure(Busy(f"{self._under_way} requests are under way: try again"))
+            await wire.send_response(send, response, logs.request_id(None), wire.View(), head=scope["method"] == "HEAD")
+            return
+        self._under_way += 1
+        try:
+            await self._door(scope, receive, send)
+        finally:
+            self._under_way -= 1
 
 
 def _is_fhir(path: bytes) -> bool:

@@ -5,6 +5,7 @@ The tenant is set in the same round trip as the statement it protects; unset, ro
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -36,6 +37,10 @@ _PASSING: dict[str, str] = {
 }
 
 
+# Less than monitors wait for an answer.
+_PROBE_SECONDS = 2.0
+
+
 class Collision(Exception):
     """Two writers met: the whole transaction, tried again, may well succeed. Is a Clash or an Exists."""
 
@@ -51,9 +56,10 @@ class Exists(errors.Conflict, Collision):
 class Database:
     """A pool of connections under the server's role, on one event loop."""
 
-    def __init__(self, pool: Pool, aside: Pool, dsn: str) -> None:
+    def __init__(self, pool: Pool, aside: Pool, probe: Pool, dsn: str) -> None:
         self._pool = pool
         self._aside = aside
+        self._probe = probe
         self.dsn = dsn
 
     @classmethod
@@ -76,12 +82,14 @@ class Database:
         pool = Pool(whole, min_size=min_size, max_size=max_size, acquire_timeout=acquire_timeout)
         await pool.open()
         aside = Pool(whole, min_size=0, max_size=1, acquire_timeout=acquire_timeout)
-        return cls(pool, aside, dsn)
+        probe = Pool(whole, min_size=0, max_size=1, acquire_timeout=_PROBE_SECONDS)
+        return cls(pool, aside, probe, dsn)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._pool.close()
         await self._aside.close()
+        await self._probe.close()
 
     async def fetch(
         self, tenant_id: int | None, sql: str, params: Sequence[Any] = (), *, custom_plan: bool = False
@@ -109,6 +117,17 @@ class Database:
         may wait for their locks, nobody would go on.
         """
         return (await _fetch(self._aside, [(sql, params)]))[0]
+
+    async def probe(self, sql: str) -> Rows:
+        """Run a statement that tells whether the database answers, however busy the pool is.
+
+        On a connection of its own; raises errors.TimedOut soon.
+        """
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                return (await _fetch(self._probe, [(sql, ())]))[0]
+        except TimeoutError:
+            raise errors.TimedOut(f"the database does not answer within {_PROBE_SECONDS:g} s") from None
 
     @asynccontextmanager
     async def transaction(self, tenant_id: int | None) -> AsyncIterator[Tx]:

@@ -16,7 +16,7 @@ from fhir_server.store.migrate import newest
 async def unready(db: Database) -> str | None:
     """Return why requests cannot be served, in one sentence, or None where they can."""
     try:
-        rows = await db.fetch(None, "select version_num from alembic_version")
+        rows = await db.probe("select version_num from alembic_version")
     except (FhirError, psycopg.Error):
         return "the database does not answer, or was never migrated"
     found = rows[0][0] if rows else "nothing"

@@ -124,7 +124,7 @@ class Pool:
         """Bring a connection to rest whose user left in the middle of a statement."""
         if not await wire.rest(_FINISH):
             try:
-                await asyncio.to_thread(wire.canceller().cancel)
+                await asyncio.to_thread(wire.canceller())
             except psycopg.OperationalError:
                 wire.close()
             if not await wire.rest(_OBEY):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
-from psycopg import pq
+from psycopg import capabilities, pq
 from psycopg.adapt import Transformer
 
 from fhir_server.store.values import BINARY, dumped, numbered
@@ -114,9 +114,11 @@ class Wire:
         if self.lost is None:
             self._fail(psycopg.OperationalError("the connection was closed"))
 
-    def canceller(self) -> pq.abc.PGcancel:
-        """Return what asks the server to stop the running statement."""
-        return self._pg.get_cancel()
+    def canceller(self) -> Callable[[], None]:
+        """Return what asks the server to stop the running statement, for another thread: it waits for the network."""
+        if capabilities.has_cancel_safe():  # keeps to the connection's own encryption
+            return self._pg.cancel_conn().blocking
+        return self._pg.get_cancel().cancel
 
     def _queue(self, sql: str, oids: tuple[int, ...], values: list[bytes | None], formats: list[int]) -> None:
         key = (sql, oids)
