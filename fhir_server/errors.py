@@ -20,6 +20,7 @@ FhirError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from conformance.issue import Issue, error
@@ -65,10 +66,14 @@ class NotFound(FhirError):
 
 
 class NotAllowed(FhirError):
-    """The interaction is not supported at this address."""
+    """The interaction is not supported at this address; `allowed` are the methods that are."""
 
     status = 405
     code = "not-supported"
+
+    def __init__(self, problem: str | list[Issue], *expression: str, allowed: Sequence[str] = ()) -> None:
+        super().__init__(problem, *expression)
+        self.allowed = allowed
 
 
 class NotAcceptable(FhirError):

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from conformance.issue import Issue, outcome
-from fhir_server.errors import Busy, FhirError, NotAcceptable, TooLarge, UnsupportedMedia
+from fhir_server.errors import Busy, FhirError, NotAcceptable, NotAllowed, TooLarge, UnsupportedMedia
 from fhir_server.interactions.message import FHIR_JSON, Request, Response
 
 Scope = MutableMapping[str, Any]
@@ -123,6 +123,8 @@ def failure_headers(problem: FhirError) -> dict[str, str]:
     """Return the headers that belong to the status of a failure."""
     if isinstance(problem, Busy):
         return {"retry-after": str(problem.retry_after)}
+    if isinstance(problem, NotAllowed) and problem.allowed:
+        return {"allow": ", ".join(problem.allowed)}
     return {"www-authenticate": "Bearer"} if problem.status == 401 else {}
 
 

@@ -6,7 +6,7 @@ from fhir_server.context import Context
 from fhir_server.errors import Invalid
 from fhir_server.interactions.answer import versioned
 from fhir_server.interactions.draft import Save
-from fhir_server.interactions.message import Request, Response, if_match, refuse_conditions, require_id
+from fhir_server.interactions.message import Request, Response, if_match, refuse_conditions, refuse_query, require_id
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.write import commit
 
@@ -23,6 +23,7 @@ def delete_of(service: Service, request: Request, path: str = "") -> Save:
     if len(request.path) == 2:
         resource_type, resource_id = request.path
         require_id(resource_id, path or resource_type)
+        refuse_query(request, path)
         return Save(type=resource_type, action="delete", id=resource_id, path=path, if_match=if_match(request))
     (resource_type,) = request.path
     if "if-match" in request.headers:

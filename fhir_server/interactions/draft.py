@@ -107,7 +107,8 @@ class Draft:
         named = self.action == "update" and (given or not self._conditional)
         if given != self.id and (named or self.action == "patch"):
             where = "found by the criteria" if self.found else "in the address"
-            return [error("invalid", f"id is {given!r} in the body but {self.id!r} {where}", f"{self.path}.id")]
+            told = f"id is {given!r} in the body" if given else "the body has no id"
+            return [error("invalid", f"{told} but {self.id!r} {where}", f"{self.path}.id")]
         self.entries = indexer.entries(tenant_id, base, self.type, self.id, resource)
         return []
 

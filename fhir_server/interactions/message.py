@@ -59,6 +59,13 @@ def if_match(request: Request) -> int | None:
     return int(text)
 
 
+def refuse_query(request: Request, path: str) -> None:
+    """Raise Invalid for parameters of a write to one resource: they would mean a condition that holds nowhere."""
+    for name, _ in request.query:
+        told = f"{request.method} of {'/'.join(request.path)[:200]} takes no parameters, but {name[:80]} is given"
+        raise Invalid(told, path or f"http.{name[:80]}")
+
+
 def refuse_conditions(request: Request, *names: str) -> None:
     """Raise Invalid for a conditional header that has no meaning here: to ignore it could do what it forbids."""
     for name in names:

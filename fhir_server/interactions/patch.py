@@ -20,7 +20,7 @@ from fhir_server.interactions import answer
 from fhir_server.interactions.draft import Save
 from fhir_server.interactions.fhirpath_patch import fhirpath_patch
 from fhir_server.interactions.json_patch import Patch, json_patch, merge_patch
-from fhir_server.interactions.message import Request, Response
+from fhir_server.interactions.message import Request, Response, refuse_query
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.update import required_version
 from fhir_server.interactions.write import commit
@@ -47,6 +47,8 @@ async def patch(service: Service, ctx: Context, request: Request) -> Response:
 def patch_of(service: Service, request: Request, path: str = "", full_url: str | None = None) -> Save:
     """Return the Save for a PATCH of `Type/id`, or of the one that `Type?criteria` finds."""
     resource_type, *rest = request.path
+    if rest:
+        refuse_query(request, path)
     kind, body = _kind(request, path)
     return Save(
         type=resource_type,

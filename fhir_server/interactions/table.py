@@ -148,7 +148,8 @@ def find(method: str, path: tuple[str, ...]) -> Row:
         return row
     if row is None and shape in _SHAPES:
         allowed = sorted(m for m, s in _BY_SHAPE if s == shape)
-        raise NotAllowed(f"{method} is not supported here; {', '.join(allowed)} is")
+        told = f"{method} is not supported here; {', '.join(allowed)} is"
+        raise NotAllowed(told, allowed=[*allowed, *(["HEAD"] if "GET" in allowed else [])])
     raise NotFound(f"nothing answers at {'/'.join(path)[:200]!r}")
 
 

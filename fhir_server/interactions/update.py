@@ -9,7 +9,7 @@ from fhir_server.errors import Precondition
 from fhir_server.interactions import answer
 from fhir_server.interactions.body import members_of, text_member
 from fhir_server.interactions.draft import Save
-from fhir_server.interactions.message import Request, Response, if_match, refuse_conditions, require_id
+from fhir_server.interactions.message import Request, Response, if_match, refuse_conditions, refuse_query, require_id
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.write import commit
 
@@ -26,6 +26,7 @@ def update_of(service: Service, request: Request, path: str = "", full_url: str 
         return conditional_update_of(service, request, path, full_url)
     resource_type, resource_id = request.path
     require_id(resource_id, path or resource_type)
+    refuse_query(request, path)
     return Save(
         type=resource_type,
         action="update",

@@ -152,7 +152,10 @@ async def test_what_is_not_there_is_404_and_says_what(fhir: Client) -> None:
         answer = await fhir.get(path)
         assert answer.status_code == 404, path
         assert answer.json()["resourceType"] == "OperationOutcome"
-    assert (await fhir.request("PATCH", "/Patient/a/_history")).status_code == 405
+    refused = await fhir.request("PATCH", "/Patient/a/_history")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+    refused = await fhir.post("/Patient/a", json=PATIENT)
+    assert (refused.status_code, refused.headers["allow"]) == (405, "DELETE, GET, PATCH, PUT, HEAD")
 
 
 async def test_a_body_that_is_no_json_or_of_another_type_is_refused(fhir: Client) -> None:
