@@ -35,6 +35,7 @@ from fhir_server.http import api, health
 from fhir_server.http.bounds import Bounds
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
+from fhir_server.interactions.kept import Kept
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.metadata import metadata_mode, told
 from fhir_server.interactions.service import Service
@@ -117,6 +118,7 @@ async def _service(settings: Settings, db: Database) -> Service:
         Pager(secret),
         limits_of(settings),
         Seal(secret),
+        Kept(settings.kept_codes),
     )
 
 
@@ -140,6 +142,7 @@ def limits_of(settings: Settings) -> Limits:
         if_match_required=settings.if_match_required,
         lenient=settings.unknown_parameter == "lenient",
         max_latest=settings.max_latest,
+        max_expansion=settings.max_expansion,
     )
 
 

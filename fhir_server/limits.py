@@ -24,6 +24,7 @@ class Limits(msgspec.Struct, frozen=True):
     max_links: int = 64
     max_link_types: int = 20
     max_chain_targets: int = 5000
+    max_expansion: int = 10_000
     # bodies
     max_form: int = 1 << 20
     max_entries: int = 10_000

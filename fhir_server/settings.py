@@ -180,6 +180,12 @@ class Settings(BaseSettings):
         unit="resources",
         ge=1,
     )
+    max_expansion: int = _row(
+        10_000, "Most codes of a value set or hierarchy that a search asks for; more get 400.", unit="codes", ge=1
+    )
+    kept_codes: int = _row(
+        500_000, "Codes of value sets and code systems that each process keeps worked out.", unit="codes", ge=0
+    )
     token_lifetime: int = _row(3600, "Lifetime of an access token for which no other is asked.", unit="s", ge=1)
 
     mllp_max_message_bytes: int = _row(16 << 20, "Largest HL7 message taken by MLLP.", unit="bytes", ge=1024)

@@ -20,6 +20,7 @@ from fhir_server.interactions.service import Service
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.named import by_key, one_by_one
 from fhir_server.search.request import parse
+from fhir_server.search.terminology import asked_of_terminology
 from fhir_server.search.terms import split, unescape
 from fhir_server.search.tree import AllKeys, Everything, Tree
 from fhir_server.smart.policy import visible
@@ -89,7 +90,7 @@ def _tree(service: Service, ctx: Context, resource_type: str, query: Query, path
             # What a chain leads to is locked by nobody, so nothing could be said of it in time.
             raise Invalid(f"{name[:100]} cannot stand in criteria: they take no chains", path)
     try:
-        return parse(
+        tree = parse(
             resource_type,
             [(name, value) for name, value in query if name != "_count"],
             tenant_id=ctx.tenant.id,
@@ -101,6 +102,9 @@ def _tree(service: Service, ctx: Context, resource_type: str, query: Query, path
         ).tree
     except Invalid as problem:
         raise Invalid([msgspec.structs.replace(issue, expression=(path,)) for issue in problem.issues]) from problem
+    for name in asked_of_terminology(tree):
+        raise Invalid(f"{name} cannot stand in criteria: what a value set holds may change meanwhile", path)
+    return tree
 
 
 def identifier_lock(hasher: Hasher, tenant_id: int, resource_type: str, value: str) -> int:

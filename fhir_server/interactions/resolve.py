@@ -1,4 +1,4 @@
-"""Chains and reverse chains looked up before the search itself, each level under the grant's own permission.
+"""Chains, reverse chains and terminology looked up before the search itself, each level under the grant's permission.
 
 http://hl7.org/fhir/R4/search.html#chaining
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 from fhir_server.context import Context
 from fhir_server.errors import Forbidden, Invalid
 from fhir_server.interactions.service import Service
+from fhir_server.interactions.terminology import coded
 from fhir_server.search import links
 from fhir_server.search.plan import Statement, seen_by
 from fhir_server.search.tree import (
     And,
     AnyKey,
     Chained,
+    Coded,
     Not,
     Or,
     Referred,
@@ -44,6 +46,8 @@ async def resolved(service: Service, ctx: Context, tree: Tree) -> Tree:
             return await _chained(service, ctx, tree)
         case Reverse():
             return await _reverse(service, ctx, tree)
+        case Coded():
+            return await coded(service, ctx, tree)
     return tree
 
 

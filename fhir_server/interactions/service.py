@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from conformance.search_params import Registry
+from fhir_server.interactions.kept import Kept
 from fhir_server.limits import Limits
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.kinds import Indexer
@@ -26,3 +27,4 @@ class Service(msgspec.Struct, frozen=True):
     pager: Pager
     limits: Limits
     seal: Seal
+    kept: Kept

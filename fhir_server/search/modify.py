@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from conformance.r4.types import TYPE_CODES
 from conformance.search_params import SearchParam
-from fhir_server.search import text, token
+from fhir_server.search import terminology, text, token
 from fhir_server.search.hashing import param_id
 from fhir_server.search.kinds import COLUMNS, long_param_id, text_param_id
 from fhir_server.search.match import Asked, folded, leaf, system_and_code
@@ -29,6 +29,8 @@ def question(asked: list[Asked]) -> Tree:
     modifier = asked[0].modifier
     if modifier == "missing":
         return _missing(asked)
+    if modifier == "not-in":
+        return Not(any_of([terminology.in_value_set(one) for one in asked]))
     if modifier == "not":
         return Not(any_of([leaf(one) for one in asked]))
     make = _MADE.get(asked[0].param.kind, {}).get(modifier, leaf)
@@ -44,6 +46,8 @@ def modifiers(param: SearchParam) -> frozenset[str]:
         found.add("not")
         found -= set() if "Identifier" in param.types else {"of-type"}
         found -= set() if param.types & token.TEXTS.keys() else {"text"}
+        found |= {"not-in"}
+        found -= set() if param.types & terminology.CODED else {"in", "not-in", "above", "below"}
     if param.kind == "reference":
         found |= frozenset(TYPE_CODES).intersection(param.targets)
     return frozenset(found)
@@ -141,10 +145,16 @@ def _identifier(asked: Asked) -> Tree:
     return asked.keys(found, ":identifier")
 
 
-# By kind of parameter and modifier. `missing` and `not` are of the alternatives together.
+# By kind of parameter and modifier. `missing`, `not` and `not-in` are of the alternatives together.
 _MADE: dict[str, dict[str, Callable[[Asked], Tree]]] = {
     "string": {"exact": _exact, "contains": _contains},
     "uri": {"above": _above, "below": _below},
-    "token": {"text": _text, "of-type": _of_type},
+    "token": {
+        "text": _text,
+        "of-type": _of_type,
+        "in": terminology.in_value_set,
+        "above": terminology.above,
+        "below": terminology.below,
+    },
     "reference": {"identifier": _identifier},
 }

@@ -168,6 +168,22 @@ class Referred(msgspec.Struct, frozen=True):
     tree: Tree
 
 
+class Coded(msgspec.Struct, frozen=True):
+    """A code of the parameter with this salt stands in a relation to what the tenant's terminology says.
+
+    `name` is the parameter with its modifier; `kinds` are the FHIR types of its values, with the value set that plain
+    codes are bound to; `canonical` names the ValueSet or, with `code`, the CodeSystem.
+    To be looked up first: it becomes keys.
+    """
+
+    name: str
+    salt: int
+    kinds: tuple[tuple[str, str | None], ...]
+    relation: Literal["in", "above", "below"]
+    canonical: str
+    code: str
+
+
 class And(msgspec.Struct, frozen=True):
     """All parts hold."""
 
@@ -189,7 +205,7 @@ class Not(msgspec.Struct, frozen=True):
 # What the narrow tables answer.
 Entry: TypeAlias = DateMatch | NumberMatch | StringStarts | StringIs | StringContains | Present | ElementMatch
 Leaf: TypeAlias = Everything | Nothing | AllKeys | AnyKey | Entry | IdIn | Updated | OfPatient
-Link: TypeAlias = SelfKeyIn | Chained | Reverse | Referred
+Link: TypeAlias = SelfKeyIn | Chained | Reverse | Referred | Coded
 Tree: TypeAlias = Leaf | Link | And | Or | Not
 
 

@@ -118,7 +118,10 @@ def test_a_text_too_long_for_the_index_is_still_told_from_another() -> None:
     [
         ("Patient", "gender:missing", "yes"),
         ("Patient", "gender:missing", "true,false"),
-        ("Patient", "gender:in", "http://vs"),
+        ("Patient", "gender:in", "vs"),
+        ("Patient", "gender:below", "male"),
+        ("Patient", "identifier:in", "http://vs"),
+        ("Patient", "active:not-in", "http://vs"),
         ("Patient", "gender:text", "f"),
         ("Patient", "gender:of-type", "a|b|c"),
         ("Patient", "identifier:of-type", "a|b"),
@@ -150,7 +153,7 @@ def test_no_two_numbers_of_the_narrow_tables_are_alike() -> None:
 
 
 def test_every_modifier_is_one_of_the_specification() -> None:
-    known = {"missing", "not", "exact", "contains", "identifier", "of-type", "text", "above", "below"}
+    known = {"missing", "not", "exact", "contains", "identifier", "of-type", "text", "above", "below", "in", "not-in"}
     for param in registry().for_type("Observation").values():
         assert modifiers(param) - known <= set(param.targets)
         assert param.code in salted(param)

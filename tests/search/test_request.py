@@ -125,7 +125,7 @@ def test_a_lenient_search_leaves_out_what_is_unknown_and_says_so() -> None:
     [
         ("name:not", "a", "the modifier :not is not supported"),
         ("gender:exact", "male", "the modifier :exact is not supported"),
-        ("gender:in", "male", "the modifier :in is not supported"),
+        ("gender:in", "male", "canonical URL"),
         ("gender:missing", "maybe", "true or false is expected"),
         ("organization:Patient.name", "x", "does not lead to a Patient"),
         ("name.family", "x", "is no reference"),
