@@ -73,7 +73,13 @@ def capability_statement(
         "software": {"name": "Concord", "version": software},
         "implementation": {"description": "Concord FHIR R4 server", "url": base},
         "fhirVersion": "4.0.1",
-        "format": ["application/fhir+json", "json"],
+        "format": ["application/fhir+json", "json", "application/fhir+xml", "xml", "application/fhir+ndjson", "ndjson"],
+        "patchFormat": [
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/fhir+json",
+            "application/fhir+xml",
+        ],
         "rest": [
             {
                 "mode": "server",

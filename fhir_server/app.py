@@ -160,6 +160,7 @@ def front(concord: Concord) -> Front:
         base_url=concord.base_url,
         clock=concord.clock,
         bounds=bounds_of(concord.settings),
+        pack_from=concord.settings.compress_from_bytes,
         open_pages={("metadata",): _metadata(concord)},
     )
     return Front(door, _pages(concord, door), concord.settings.max_requests)

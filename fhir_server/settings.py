@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     stop_timeout: float = _row(15.0, "How long a stopping process may finish what it began.", unit="s", gt=0)
 
     max_body_bytes: int = _row(16 << 20, "Largest HTTP request body; a larger one gets 413.", unit="bytes", ge=1024)
+    compress_from_bytes: int = _row(
+        1024, "Answers of so many bytes and more are sent as gzip to clients that take it; 0 packs none.", ge=0
+    )
     request_timeout: float = _row(
         60.0, "Longest time for a request, and for the coming of its body; then it gets 503.", unit="s", gt=0
     )

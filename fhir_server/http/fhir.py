@@ -15,9 +15,10 @@ import structlog
 from fhir_server import logs
 from fhir_server.context import Context, Grant, Tenant
 from fhir_server.errors import FhirError, NotFound, TimedOut, Unauthorized
-from fhir_server.http import wire
+from fhir_server.http import render, wire
 from fhir_server.http.bounds import Bounds, Patience, require_address, require_depth
-from fhir_server.http.wire import Receive, Scope, Send, View
+from fhir_server.http.formats import View, viewed, viewed_form
+from fhir_server.http.wire import Receive, Scope, Send
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.table import dispatch
@@ -37,6 +38,7 @@ class FhirDoor(msgspec.Struct, frozen=True):
     base_url: str
     clock: Callable[[], datetime]
     bounds: Bounds
+    pack_from: int
     open_pages: dict[tuple[str, ...], Callable[[Tenant, str, Request], Response]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,48 +46,57 @@ class FhirDoor(msgspec.Struct, frozen=True):
         request_id = logs.request_id(_offered(scope))
         view = View()
         try:
-            request, view = await self._request(scope, receive)
+            require_address(scope, self.bounds.address)
+            request, view = viewed(wire.head_of(scope))
+            request, view = await self._whole(scope, receive, request, view)
             with Patience(receive, self.bounds.seconds):
-                response = await self._answer(request, request_id)
+                response = await self._answer(request, request_id, view)
         except wire.Disconnected:
             return
         except FhirError as problem:
             response = wire.failure(problem)
         except Exception as problem:
-            _log.error("request failed", request_id=request_id, exc_info=problem)
-            response = wire.broken(request_id)
-        await wire.send_response(send, response, request_id, view, head=scope["method"] == "HEAD")
+            response = _broken(problem, request_id)
+        response = await self._shown(response, view, request_id)
+        await wire.send_response(send, response, request_id, head=scope["method"] == "HEAD")
 
-    async def _request(self, scope: Scope, receive: Receive) -> tuple[Request, View]:
-        require_address(scope, self.bounds.address)
-        path = wire.segments(scope["raw_path"])[1:]
-        method = scope["method"]
-        body = await self._body(scope, receive) if method not in ("GET", "HEAD") else b""
-        headers = wire.headers_of(scope)
-        return wire.viewed(Request(method, path, wire.query_of(scope), headers, body))
+    async def _shown(self, response: Response, view: View, request_id: str) -> Response:
+        try:
+            return await render.rendered(response, view, self.pack_from)
+        except Exception as problem:
+            return _broken(problem, request_id)
+
+    async def _whole(self, scope: Scope, receive: Receive, request: Request, view: View) -> tuple[Request, View]:
+        """Return the request with its body; the form of a search may say how the answer is to look."""
+        if request.method in ("GET", "HEAD"):
+            return request, view
+        whole = msgspec.structs.replace(request, body=await self._body(scope, receive))
+        if request.path[-1:] != ("_search",):
+            return whole, view
+        whole = await render.plain(whole, self.bounds.body)
+        return viewed_form(whole, view) if len(whole.body) <= self.service.limits.max_form else (whole, view)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """Return the body; raise TooLarge for a long or deep one, TimedOut where it does not come in time."""
+        """Return the body; raise TooLarge for a long one, TimedOut where it does not come in time."""
         try:
             async with asyncio.timeout(self.bounds.seconds):
-                body = await wire.body_of(scope, receive, self.bounds.body)
+                return await wire.body_of(scope, receive, self.bounds.body)
         except TimeoutError:
             raise TimedOut(f"the body did not come within {self.bounds.seconds:g} s") from None
-        require_depth(body, self.bounds.depth)
-        return body
 
-    async def _answer(self, request: Request, request_id: str) -> Response:
+    async def _answer(self, request: Request, request_id: str, view: View) -> Response:
         tenant = await self._tenant(request.path[0])
         base = self._base(tenant)
         inside = msgspec.structs.replace(request, path=request.path[2:])
         page = self.open_pages.get(inside.path)
         if page and request.method in ("GET", "HEAD"):
-            return page(tenant, base, inside)
+            return await render.rendered(page(tenant, base, inside), view, self.pack_from, keep=True)
         if inside.path[:1] == (".well-known",):
             raise NotFound("nothing is published at this address")
         now = self.clock()
         grant = await self._grant(request.headers.get("authorization", ""), tenant, base, now)
-        wire.require_fhir_body(inside)
+        inside = await render.as_json(await render.plain(inside, self.bounds.body))
+        require_depth(inside.body, self.bounds.depth)
         # Milliseconds are what a FHIR instant shows, so they are what is stored: a page boundary must compare equal.
         moment = now.replace(microsecond=now.microsecond // 1000 * 1000)
         return await dispatch(self.service, Context(grant, base, moment, request_id), inside)
@@ -109,6 +120,11 @@ class FhirDoor(msgspec.Struct, frozen=True):
         if kind.lower() != "bearer" or not token.strip():
             raise Unauthorized("send Authorization: Bearer <token>; concord token makes one")
         return await self.verifier.grant(token.strip(), tenant, base, now)
+
+
+def _broken(problem: Exception, request_id: str) -> Response:
+    _log.error("request failed", request_id=request_id, exc_info=problem)
+    return wire.broken(request_id)
 
 
 def _offered(scope: Scope) -> str | None:

@@ -33,7 +33,7 @@ class Front:
     async def _at_the_door(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._under_way >= self._most:
             response = wire.failure(Busy(f"{self._under_way} requests are under way: try again"))
-            await wire.send_response(send, response, logs.request_id(None), wire.View(), head=scope["method"] == "HEAD")
+            await wire.send_response(send, response, logs.request_id(None), head=scope["method"] == "HEAD")
             return
         self._under_way += 1
         try:

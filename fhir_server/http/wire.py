@@ -1,7 +1,4 @@
-"""Between ASGI and FHIR messages: bodies under a limit, representations, and failures turned into outcomes once.
-
-http://hl7.org/fhir/R4/http.html#mime-type
-"""
+"""Between ASGI and FHIR messages: bodies under a limit, headers, and failures turned into outcomes once."""
 
 from __future__ import annotations
 
@@ -9,23 +6,19 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-import msgspec
-
 from conformance.issue import Issue, outcome
-from fhir_server.errors import Busy, FhirError, NotAcceptable, NotAllowed, TooLarge, UnsupportedMedia
+from fhir_server.errors import Busy, FhirError, NotAllowed, TooLarge
 from fhir_server.interactions.message import FHIR_JSON, Request, Response
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_JSON = frozenset(("json", "application/json", "application/fhir+json", "text/json"))
-_TAKEN = frozenset(("application/json", "application/fhir+json", "text/json", ""))
-_ANY = frozenset(("*/*", "application/*", ""))
 # Sent with every answer: a record is nobody's to cache, sniff or frame.
 _ALWAYS = (
     (b"cache-control", b"private, no-cache"),
     (b"x-content-type-options", b"nosniff"),
+    (b"vary", b"accept, accept-encoding"),
 )
 
 
@@ -54,6 +47,11 @@ async def body_of(scope: Scope, receive: Receive, limit: int) -> bytes:
             return b"".join(parts) if len(parts) > 1 else parts[0]
 
 
+def head_of(scope: Scope) -> Request:
+    """Return a request without its body."""
+    return Request(scope["method"], segments(scope["raw_path"])[1:], query_of(scope), headers_of(scope))
+
+
 def headers_of(scope: Scope) -> dict[str, str]:
     """Return the headers by lower-case name; of a repeated one the values are joined, as HTTP allows."""
     found: dict[str, str] = {}
@@ -67,45 +65,6 @@ def headers_of(scope: Scope) -> dict[str, str]:
 def segments(path: bytes) -> tuple[str, ...]:
     """Return the decoded segments of a raw path; a slash at the end adds none."""
     return tuple(unquote(part) for part in path.decode("latin-1").rstrip("/").split("/"))
-
-
-class View(msgspec.Struct, frozen=True):
-    """How the client wants its answer to look."""
-
-    pretty: bool = False
-
-
-def viewed(request: Request) -> tuple[Request, View]:
-    """Take `_format` and `_pretty` out of the query; raise NotAcceptable for what is not JSON."""
-    wanted = request.headers.get("accept", "")
-    pretty = False
-    kept = []
-    for name, value in request.query:
-        if name == "_format":
-            wanted = value
-        elif name == "_pretty":
-            pretty = value == "true"
-        else:
-            kept.append((name, value))
-    _require_json(wanted)
-    if len(kept) == len(request.query):
-        return request, View()
-    return msgspec.structs.replace(request, query=kept), View(pretty)
-
-
-def _require_json(wanted: str) -> None:
-    kinds = {item.partition(";")[0].strip().lower() for item in wanted.split(",")}
-    # A plus sign in ?_format=application/fhir+json arrives as a space.
-    kinds = {kind.replace("fhir json", "fhir+json") for kind in kinds}
-    if not kinds & (_JSON | _ANY):
-        raise NotAcceptable(f"this server answers application/fhir+json, not {wanted[:80]}")
-
-
-def require_fhir_body(request: Request) -> None:
-    """Raise UnsupportedMedia for a body that does not call itself JSON."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.method in ("POST", "PUT") and kind not in _TAKEN and request.path[-1:] != ("_search",):
-        raise UnsupportedMedia(f"send application/fhir+json, not {kind[:80]}")
 
 
 def query_of(scope: Scope) -> list[tuple[str, str]]:
@@ -134,11 +93,9 @@ def broken(request_id: str) -> Response:
     return Response(500, outcome([issue]))
 
 
-async def send_response(send: Send, response: Response, request_id: str, view: View, *, head: bool = False) -> None:
-    """Send a FHIR response; bodies are FHIR JSON."""
+async def send_response(send: Send, response: Response, request_id: str, *, head: bool = False) -> None:
+    """Send a FHIR response; a body that does not say what it is is FHIR JSON."""
     body = response.body
-    if body and view.pretty:
-        body = msgspec.json.format(body, indent=2)
     headers = _headers(response.headers, body, request_id)
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else body})

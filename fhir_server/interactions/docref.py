@@ -38,7 +38,7 @@ async def docref(service: Service, ctx: Context, request: Request) -> Response:
         given.one(name, beginning)
     if given.one("on-demand", boolean):
         visible(ctx.grant, service.hasher, _TYPE, "s")
-        own = link("self", f"{ctx.base}/{'/'.join(request.path)}", given.pairs)
+        own = link("self", f"{ctx.base}/{'/'.join(request.path)}", [*given.pairs, *request.look])
         return Response(200, bundle("searchset", (), [own], ctx.now, 0))
     bounds = [
         ("period", f"{prefix}{day}") for name, prefix in (("start", "ge"), ("end", "le")) for day in given.all(name)

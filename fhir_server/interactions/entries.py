@@ -83,7 +83,8 @@ def request_of(item: Entry, path: str, prefer: str | None) -> Request:
     if parts.scheme or parts.netloc:
         raise Invalid("request.url must be relative to the FHIR base", f"{path}.request.url")
     segments = tuple(unquote(s) for s in parts.path.strip("/").split("/") if s)
-    query = parse_qsl(parts.query, keep_blank_values=True)
+    # How an answer looks is said of the whole bundle.
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in ("_format", "_pretty")]
     return Request(asked.method, segments, query, _headers(asked, prefer), bytes(item.resource))
 
 

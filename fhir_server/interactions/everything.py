@@ -46,10 +46,10 @@ async def everything(service: Service, ctx: Context, request: Request) -> Respon
     rows = await service.db.fetch(ctx.tenant.id, statement.sql, statement.params, custom_plan=True)
     page = rows[: wanted.count]
     address = f"{ctx.base}/{owner}/{owner_id}/$everything"
-    links: list[Link] = [link("self", address, given.pairs)]
+    links: list[Link] = [link("self", address, [*given.pairs, *request.look])]
     if len(rows) > wanted.count:
         cursor = service.seal.close((page[-1][0], page[-1][1]), bound)
-        links.append(link("next", address, [*query, ("_cursor", cursor)]))
+        links.append(link("next", address, [*query, ("_cursor", cursor), *request.look]))
     entries = [
         entry(f"{ctx.base}/{CODE_TYPES[kind]}/{name}", body, mode="include" if rank == 2 else "match")
         for rank, _, kind, name, body in page

@@ -33,7 +33,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # Where a page ended: microseconds since 1970, row, version. It shows nothing and opens nothing, so it is not signed.
 _PLACE = struct.Struct("!qqi")
-_TAKEN = frozenset(("_count", "_since", "_at", "_sort", "_summary", "_elements", "_cursor", "_format", "_pretty"))
+_TAKEN = frozenset(("_count", "_since", "_at", "_sort", "_summary", "_elements", "_cursor"))
 
 
 async def vread(service: Service, ctx: Context, request: Request) -> Response:
@@ -98,10 +98,10 @@ async def _page(
     found = await versions.page(service.db, ctx.tenant.id, groups, larger)
     page = found[: window.count]
     address = "/".join((ctx.base, *request.path))
-    links: list[Link] = [link("self", address, request.query)]
+    links: list[Link] = [link("self", address, [*request.query, *request.look])]
     if len(found) > window.count:
         query = [pair for pair in request.query if pair[0] != "_cursor"]
-        links.append(link("next", address, [*query, ("_cursor", _closed(page[-1]))]))
+        links.append(link("next", address, [*query, ("_cursor", _closed(page[-1])), *request.look]))
     seen = [
         version
         for version in page

@@ -77,8 +77,8 @@ async def answer(
         for one in chosen
         if one.rid in by_rid
     ]
-    address = f"{ctx.base}/{'/'.join(request.path)}"
-    return Response(200, bundle("searchset", entries, [link("self", address, shown)], ctx.now, len(entries)))
+    own = link("self", f"{ctx.base}/{'/'.join(request.path)}", [*shown, *request.look])
+    return Response(200, bundle("searchset", entries, [own], ctx.now, len(entries)))
 
 
 async def _fetched(service: Service, ctx: Context, made: Statement) -> Rows:

@@ -13,13 +13,17 @@ FHIR_JSON = "application/fhir+json; charset=utf-8"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """`path` holds the decoded segments after the FHIR base; header names are lower case."""
+    """`path` holds the decoded segments after the FHIR base; header names are lower case.
+
+    `look` holds what the client said of the look of the answer: links to other pages say it again.
+    """
 
     method: str
     path: tuple[str, ...]
     query: Sequence[tuple[str, str]] = ()
     headers: Mapping[str, str] = {}
     body: bytes = b""
+    look: Sequence[tuple[str, str]] = ()
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -98,7 +98,10 @@ def _plain(patch: Any) -> str:
 
 def _change(kind: str, body: bytes, resource_type: str, path: str) -> Callable[[bytes], bytes]:
     if kind not in (*KINDS, _JSON):
-        raise UnsupportedMedia(f"a patch is one of {', '.join(KINDS)}, not {kind[:80] or 'nothing'}", path or "http")
+        raise UnsupportedMedia(
+            f"a patch is one of {', '.join(KINDS)} or application/fhir+xml, not {kind[:80] or 'nothing'}",
+            path or "http",
+        )
     try:
         patch = _decoder.decode(body)
         kind = _plain(patch) if kind == _JSON else kind

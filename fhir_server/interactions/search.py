@@ -111,10 +111,10 @@ async def _answer(service: Service, ctx: Context, request: Request, where: Where
     rows = await _rows(service, ctx, parts) if asked.count else []
     page = rows[: asked.count]
     address = f"{ctx.base}/{where.address}".rstrip("/")
-    links: list[Link] = [link("self", address, asked.applied)]
+    links: list[Link] = [link("self", address, [*asked.applied, *request.look])]
     if len(rows) > asked.count:
         cursor = service.pager.sign(_bound(asked, where), ctx.tenant.id, ctx.grant.subject, page[-1])
-        links.append(link("next", address, [*asked.applied, ("_cursor", cursor)]))
+        links.append(link("next", address, [*asked.applied, ("_cursor", cursor), *request.look]))
     matches = [Row(asked.type if len(parts) == 1 else CODE_TYPES[row[-1]], row[0], row[1], row[4]) for row in page]
     entries = [
         entry(f"{ctx.base}/{row.type}/{row.id}", cut(row.type, row.body, wanted), mode="match") for row in matches
