@@ -21,7 +21,10 @@ MERGE = {"content-type": "application/merge-patch+json"}
 # A value of each type of search parameter.
 VALUES = {"token": "true", "string": "x", "date": "ge2020", "number": "1", "quantity": "1", "uri": "http://x.example"}
 VALUES |= {"reference": "Patient/x"}
-OPERATIONS = ("graphql", "export", "import", "match", "merge", "convert", "process-message", "nothing")
+OPERATIONS = (
+    *("graphql", "export", "import", "match", "merge", "convert", "validate", "expand", "validate-code", "lookup"),
+    *("translate", "subsumes", "closure", "process-message", "apply", "document", "nothing"),
+)
 
 
 async def statement(fhir: Client) -> dict[str, Any]:
@@ -174,10 +177,13 @@ def _nothing_answers(outcome: Mapping[str, Any]) -> bool:
 async def test_what_is_not_claimed_is_refused_for_every_type(fhir: Client) -> None:
     asked: dict[str, int] = {}
     every = {claimed.code for claimed in facts.search_parameters()} | {"_filter", "_query", "near", "colour"}
+    every |= {"_contained", "_containedType"}
     for number, resource in enumerate((await statement(fhir))["resource"]):
         name = resource["type"]
         unclaimed = sorted(every - {each["name"] for each in resource["searchParam"]} - {"_text", "_content", "_list"})
-        some = {*unclaimed[number % 40 :: 40], "colour"} | ({"_filter", "_query", "near"} & set(unclaimed))
+        some = {*unclaimed[number % 40 :: 40], "colour"} | (
+            {"_filter", "_query", "_contained", "near"} & set(unclaimed)
+        )
         asked |= {f"{name}?{code}=1": 400 for code in some}
         asked |= {f"{name}?_include={name}:colour": 400, f"{name}/{ID}/_nothing": 404}
     assert {
