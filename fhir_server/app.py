@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import cache, partial
 from importlib.metadata import version
 from random import Random
@@ -32,6 +33,7 @@ from fhir_server.engine.waker import Waker
 from fhir_server.engine.worker import Retry, Worker
 from fhir_server.errors import Busy, NotFound
 from fhir_server.http import api, health
+from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.bounds import Bounds
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
@@ -52,6 +54,7 @@ from fhir_server.settings import Settings
 from fhir_server.smart.tokens import Verifier
 from fhir_server.store import keys, overview, tenants
 from fhir_server.store.database import Database
+from fhir_server.store.objects import Objects
 from fhir_server.store.partitions import ensure_days
 from fhir_server.store.resources import Loader, Rids
 
@@ -119,6 +122,7 @@ async def _service(settings: Settings, db: Database) -> Service:
         limits_of(settings),
         Seal(secret),
         Kept(settings.kept_codes),
+        Objects(settings.object_store, db, secret),
     )
 
 
@@ -143,6 +147,7 @@ def limits_of(settings: Settings) -> Limits:
         lenient=settings.unknown_parameter == "lenient",
         max_latest=settings.max_latest,
         max_expansion=settings.max_expansion,
+        max_inline=settings.max_body_bytes,
     )
 
 
@@ -163,17 +168,26 @@ def front(concord: Concord) -> Front:
         pack_from=concord.settings.compress_from_bytes,
         open_pages={("metadata",): _metadata(concord)},
     )
-    return Front(door, _pages(concord, door), concord.settings.max_requests)
+    binaries = BinaryDoor(door, concord.settings.max_binary_bytes)
+    return Front(door, binaries, _pages(concord, door), concord.settings.max_requests)
 
 
 async def keep_days(concord: Concord, every: float = 3600.0) -> None:
-    """Make the partitions of the coming days, now and again and again, until cancelled."""
+    """Make the partitions of the coming days and sweep the object store, now and again and again, until cancelled."""
     while True:
         try:
             await ensure_days(concord.db, concord.clock().date())
+            await sweep(concord)
         except Busy:
-            log.warning("days not made; the next look makes them", database="busy")
+            log.warning("upkeep not done; the next look does it", database="busy")
         await asyncio.sleep(every)
+
+
+async def sweep(concord: Concord) -> int:
+    """Take away contents that no write came to use within the grace, and tell how many."""
+    found = await tenants.all_of(concord.db)
+    before = concord.clock() - timedelta(seconds=concord.settings.object_grace)
+    return await concord.service.objects.sweep([tenant.id for tenant in found], before)
 
 
 @asynccontextmanager

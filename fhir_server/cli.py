@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fhir_server.app import VERSION
-from fhir_server.commands import check, load, messages, migrate, parts, send, serve, tenant, token
+from fhir_server.commands import check, load, messages, migrate, parts, send, serve, sweep, tenant, token
 
 app = typer.Typer(
     help="Concord: a FHIR R4 server and HL7 v2 integration engine for clinics that share one installation.",
@@ -40,6 +40,7 @@ app.command()(check.check)
 app.command()(token.token)
 app.command()(send.send)
 app.command()(load.load)
+app.command()(sweep.sweep)
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(messages.app, name="messages")
 

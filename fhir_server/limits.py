@@ -30,6 +30,7 @@ class Limits(msgspec.Struct, frozen=True):
     max_entries: int = 10_000
     max_locks: int = 10_000
     conditional_delete: int = 1
+    max_inline: int = 16 << 20
     # choices
     if_match_required: bool = False
     lenient: bool = False

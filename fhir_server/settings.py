@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     )
     object_store: str = _row(
         _objects_under,
-        "Reserved, not read yet: where documents are kept, `file:///FOLDER` or `s3://KEY:SECRET@HOST:PORT/BUCKET`.",
+        "Contents of Binaries: `file:///FOLDER` or `s3://KEY:SECRET@HOST:PORT/BUCKET`; also `?tls=false`, `?region=`.",
         shown="the folder `objects` in the data folder",
     )
     master_key: SecretStr | None = _row(
@@ -140,6 +140,15 @@ class Settings(BaseSettings):
     )
     max_locks: int = _row(
         10_000, "Most identifiers and ids that one write names; more get 413.", unit="keys", ge=1, le=1_000_000
+    )
+    max_binary_bytes: int = _row(
+        100 << 20, "Largest content of a Binary sent as it is; a larger one gets 413.", unit="bytes", ge=1024
+    )
+    object_grace: float = _row(
+        86_400.0,
+        "How long a content waits for the write it was sent for before it is taken away; no write may take longer.",
+        unit="s",
+        ge=3600,
     )
     default_page_size: int = _row(
         20, "Entries of a page of a search or history without `_count`.", unit="entries", ge=1

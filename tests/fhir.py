@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -100,6 +102,8 @@ class Client:
 async def running(dsn: str, **settings: Any) -> AsyncIterator[tuple[Concord, MovedClock]]:
     """Serve an installation on a free loopback port until the block ends."""
     sock = listen("127.0.0.1", 0)
+    objects = tempfile.TemporaryDirectory(prefix="concord-objects-")
+    settings.setdefault("object_store", Path(objects.name).as_uri())
     given = Settings.load(env="test", port=sock.getsockname()[1], max_body_bytes=MAX_BODY, **settings)
     moved = MovedClock()
     async with opened(given, dsn) as plain:
@@ -116,3 +120,4 @@ async def running(dsn: str, **settings: Any) -> AsyncIterator[tuple[Concord, Mov
             server.should_exit = True
             await task
             sock.close()
+            objects.cleanup()

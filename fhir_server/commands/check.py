@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,18 +15,20 @@ from rich.table import Table
 
 from fhir_server.clock import ClockError, clock
 from fhir_server.commands.runtime import DataDir, run, settings_of
-from fhir_server.settings import Settings, unknown_variables
+from fhir_server.settings import Settings, mask, unknown_variables
 from fhir_server.store import doctor
 from fhir_server.store.doctor import Fact
+from fhir_server.store.objects import probe
 
 _FREE_GIB = 2
 _BROKER_SECONDS = 3
+_STORE_SECONDS = 10
 # Before this the clock of the machine was never set: certificates and tokens would all be of the future.
 _LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def check(data_dir: DataDir = None) -> None:
-    """Look at database, row-level security, leakproof marks, broker, disk, clock and settings.
+    """Look at database, row-level security, leakproof marks, object store, broker, disk, clock and settings.
 
     Exit status 1 if something is wrong; each line then says what to do.
     """
@@ -34,6 +37,7 @@ def check(data_dir: DataDir = None) -> None:
 
     async def work(dsn: str) -> None:
         found.extend(await doctor.facts(dsn, clock(settings.test_clock)))
+        found.append(await _objects(settings))
 
     run(settings, work)
     _tell(found)
@@ -62,6 +66,19 @@ def _clock(settings: Settings) -> Fact:
     except ClockError as problem:
         return Fact("clock", False, str(problem), "write an ISO time into the file of CONCORD_TEST_CLOCK")
     return Fact("clock", now > _LONG_AGO, f"{now:%Y-%m-%d %H:%M:%S} UTC", "set the clock of this machine")
+
+
+async def _objects(settings: Settings) -> Fact:
+    name, place = "object store", mask(settings.object_store)
+    remedy = "make it writable for the server, or mend CONCORD_OBJECT_STORE"
+    try:
+        async with asyncio.timeout(_STORE_SECONDS):
+            await probe(settings.object_store)
+    except TimeoutError:
+        return Fact(name, False, f"{place} does not answer within {_STORE_SECONDS} s", remedy)
+    except Exception as problem:  # each kind of store raises its own
+        return Fact(name, False, f"{place}: {type(problem).__name__}", remedy)
+    return Fact(name, True, f"{place} takes and gives contents")
 
 
 def _broker(settings: Settings) -> Fact:

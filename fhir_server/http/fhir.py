@@ -101,6 +101,13 @@ class FhirDoor(msgspec.Struct, frozen=True):
         moment = now.replace(microsecond=now.microsecond // 1000 * 1000)
         return await dispatch(self.service, Context(grant, base, moment, request_id), inside)
 
+    async def context(self, authorization: str, tenant_name: str, request_id: str) -> Context:
+        """Return the context of a request that another door answers; raise as `authorize`."""
+        now = self.clock()
+        moment = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        grant = await self.authorize(authorization, tenant_name)
+        return Context(grant, self._base(grant.tenant), moment, request_id)
+
     async def authorize(self, authorization: str, tenant_name: str) -> Grant:
         """Return the grant of an Authorization header at a tenant; raise NotFound, Unauthorized or Forbidden."""
         tenant = await self._tenant(tenant_name)

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fhir_server import logs
 from fhir_server.errors import Busy
 from fhir_server.http import wire
+from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.wire import Receive, Scope, Send
 
@@ -17,8 +18,9 @@ class Front:
     FHIR requests beyond `most` at one time are turned away; the operator's pages answer all the same.
     """
 
-    def __init__(self, door: FhirDoor, pages: FastAPI, most: int) -> None:
+    def __init__(self, door: FhirDoor, binaries: BinaryDoor, pages: FastAPI, most: int) -> None:
         self._door = door
+        self._binaries = binaries
         self._pages = pages
         self._most = most
         self._under_way = 0
@@ -37,7 +39,7 @@ class Front:
             return
         self._under_way += 1
         try:
-            await self._door(scope, receive, send)
+            await (self._binaries if _is_binary(scope["raw_path"]) else self._door)(scope, receive, send)
         finally:
             self._under_way -= 1
 
@@ -45,3 +47,8 @@ class Front:
 def _is_fhir(path: bytes) -> bool:
     parts = path.split(b"/", 3)
     return len(parts) > 2 and parts[2] == b"fhir" and parts[0] == b""
+
+
+def _is_binary(path: bytes) -> bool:
+    rest = path.split(b"/", 3)
+    return len(rest) == 4 and (rest[3] == b"Binary" or rest[3].startswith(b"Binary/"))

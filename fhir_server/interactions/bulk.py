@@ -12,6 +12,7 @@ from fhir_server.context import Context
 from fhir_server.errors import FhirError, Invalid
 from fhir_server.interactions.batch import saves_of
 from fhir_server.interactions.body import members_of, text_member
+from fhir_server.interactions.content import lifted
 from fhir_server.interactions.draft import Save
 from fhir_server.interactions.entries import parse_bundle
 from fhir_server.interactions.save import save
@@ -98,11 +99,12 @@ async def load(service: Service, ctx: Context, source: bytes, unit: Unit) -> Loa
 
 
 async def _write(service: Service, ctx: Context, source: bytes, unit: Unit) -> Loaded:
+    saves = await lifted(service, ctx, unit.saves)
     for attempt in range(_TRIES):
         try:
             async with service.db.transaction(ctx.tenant.id) as tx:
                 marks.done(tx, source, unit.first, unit.last)
-                written = await save(service, ctx, tx, unit.saves)
+                written = await save(service, ctx, tx, saves)
                 return Loaded(len(written))
         except Collision:
             if attempt == _TRIES - 1:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 from fhir_server.context import Context
 from fhir_server.errors import Invalid
 from fhir_server.interactions import answer
+from fhir_server.interactions.content import shown
 from fhir_server.interactions.draft import Query, Save
 from fhir_server.interactions.message import Request, Response, refuse_conditions
 from fhir_server.interactions.service import Service
@@ -19,7 +20,7 @@ async def create(service: Service, ctx: Context, request: Request) -> Response:
     With If-None-Exist nothing is stored where the criteria find one resource, which is then the answer.
     """
     (result,) = await commit(service, ctx, [create_of(request)])
-    return answer.saved(ctx, request, result)
+    return answer.saved(ctx, request, await shown(service, ctx, result))
 
 
 def create_of(request: Request, path: str = "", full_url: str | None = None) -> Save:

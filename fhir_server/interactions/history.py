@@ -18,7 +18,7 @@ from fhir_server.interactions import answer
 from fhir_server.interactions.body import instant
 from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.message import Request, Response
-from fhir_server.interactions.read import find
+from fhir_server.interactions.read import find, with_content
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.subset import Subset, asked, cut
 from fhir_server.search import date
@@ -38,6 +38,12 @@ _TAKEN = frozenset(("_count", "_since", "_at", "_sort", "_summary", "_elements",
 
 async def vread(service: Service, ctx: Context, request: Request) -> Response:
     """Return one version; raise Gone for one that was the deletion."""
+    found = await stored_version(service, ctx, request)
+    return await with_content(service, ctx, found) if request.path[0] == "Binary" else found
+
+
+async def stored_version(service: Service, ctx: Context, request: Request) -> Response:
+    """Return one version as it is stored: of a Binary, without its content."""
     resource_type, resource_id, _, wanted = request.path
     row = await find(service, ctx, resource_type, resource_id)
     number = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 10 else 0
@@ -46,7 +52,8 @@ async def vread(service: Service, ctx: Context, request: Request) -> Response:
     version = await versions.version(service.db, ctx.tenant.id, row, number)
     if version is None:
         raise NotFound(f"{resource_type}/{resource_id} has no version {wanted[:20]}")
-    if not _may_see(service, ctx, resource_type, resource_id, version.body, "r"):
+    # The wall was asked of the current version, which this may be.
+    if number != row.version and not _may_see(service, ctx, resource_type, resource_id, version.body, "r"):
         raise NotFound(f"{resource_type}/{resource_id} has no version {wanted[:20]}")
     if version.body is None:
         raise Gone(f"version {wanted} of {resource_type}/{resource_id} is its deletion")

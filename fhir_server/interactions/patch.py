@@ -17,6 +17,7 @@ from conformance.structures import Refused, decode, resource_type_of
 from fhir_server.context import Context
 from fhir_server.errors import FhirError, Invalid, UnsupportedMedia
 from fhir_server.interactions import answer
+from fhir_server.interactions.content import shown
 from fhir_server.interactions.draft import Save
 from fhir_server.interactions.fhirpath_patch import fhirpath_patch
 from fhir_server.interactions.json_patch import Patch, json_patch, merge_patch
@@ -41,7 +42,7 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 async def patch(service: Service, ctx: Context, request: Request) -> Response:
     """Change the resource; raise NotFound or Gone where there is none, Unprocessable where the patch cannot be done."""
     (result,) = await commit(service, ctx, [patch_of(service, request)])
-    return answer.saved(ctx, request, result)
+    return answer.saved(ctx, request, await shown(service, ctx, result))
 
 
 def patch_of(service: Service, request: Request, path: str = "", full_url: str | None = None) -> Save:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context
 from fhir_server.errors import Gone, NotFound
 from fhir_server.interactions import answer
+from fhir_server.interactions.content import whole
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.subset import asked, cut
@@ -18,6 +21,17 @@ from fhir_server.store.resources import Current
 
 async def read(service: Service, ctx: Context, request: Request) -> Response:
     """Return the resource; raise NotFound where it is absent or not visible, Gone where it was deleted."""
+    found = await stored(service, ctx, request)
+    return await with_content(service, ctx, found) if request.path[0] == "Binary" else found
+
+
+async def with_content(service: Service, ctx: Context, found: Response) -> Response:
+    """Return a Binary with its content as base64."""
+    return msgspec.structs.replace(found, body=await whole(service, ctx, found.body)) if found.body else found
+
+
+async def stored(service: Service, ctx: Context, request: Request) -> Response:
+    """Return the resource as it is stored: of a Binary, without its content."""
     resource_type, resource_id = request.path
     row = await find(service, ctx, resource_type, resource_id)
     if row.body is None:

@@ -14,6 +14,7 @@ from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context
 from fhir_server.errors import Conflict, Invalid, Precondition
 from fhir_server.interactions.body import stamped
+from fhir_server.interactions.content import claim
 from fhir_server.interactions.draft import Draft, Save, Saved
 from fhir_server.interactions.guard import Guard
 from fhir_server.interactions.identify import identify
@@ -36,6 +37,7 @@ async def save(
     """
     found = await identify(service, ctx, tx, saves, guard)
     _check(service, ctx, found.drafts, guard)
+    await claim(tx, found.drafts)
     current = await _current(tx, found.drafts)
     settled = [_settle(ctx.now, draft, current.get(draft.self_key)) for draft in found.drafts]
     await _store(service, tx, [write for _, write in settled if write])

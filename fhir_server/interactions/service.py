@@ -12,6 +12,7 @@ from fhir_server.search.kinds import Indexer
 from fhir_server.search.page import Pager
 from fhir_server.search.seal import Seal
 from fhir_server.store.database import Database
+from fhir_server.store.objects import Objects
 from fhir_server.store.resources import Loader, Rids
 
 
@@ -28,3 +29,4 @@ class Service(msgspec.Struct, frozen=True):
     limits: Limits
     seal: Seal
     kept: Kept
+    objects: Objects

@@ -8,6 +8,7 @@ from fhir_server.context import Context
 from fhir_server.errors import Precondition
 from fhir_server.interactions import answer
 from fhir_server.interactions.body import members_of, text_member
+from fhir_server.interactions.content import shown
 from fhir_server.interactions.draft import Save
 from fhir_server.interactions.message import Request, Response, if_match, refuse_conditions, refuse_query, require_id
 from fhir_server.interactions.service import Service
@@ -17,7 +18,7 @@ from fhir_server.interactions.write import commit
 async def update(service: Service, ctx: Context, request: Request) -> Response:
     """Store the body under the id of the address; nothing is written where nothing would change."""
     (result,) = await commit(service, ctx, [update_of(service, request)])
-    return answer.saved(ctx, request, result)
+    return answer.saved(ctx, request, await shown(service, ctx, result))
 
 
 def update_of(service: Service, request: Request, path: str = "", full_url: str | None = None) -> Save:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fhir_server.context import Context
+from fhir_server.interactions.content import lifted
 from fhir_server.interactions.draft import Save, Saved
 from fhir_server.interactions.guard import Guard
 from fhir_server.interactions.save import save
@@ -24,6 +25,7 @@ async def commit(service: Service, ctx: Context, saves: Sequence[Save]) -> list[
     """
     guard = Guard(service, ctx)
     guard.scopes(saves)
+    saves = await lifted(service, ctx, saves)
     for _ in range(_TRIES - 1):
         try:
             return await _once(service, ctx, saves, guard)

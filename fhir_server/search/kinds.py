@@ -25,6 +25,7 @@ from fhir_server.search.number import SPANS, Span
 from fhir_server.search.ownership import class_of, patient_branches, patient_of
 from fhir_server.search.quantity import named
 from fhir_server.search.reference import REFERENCES, URIS, Place
+from fhir_server.search.secured import secure
 from fhir_server.search.text import STRINGS
 from fhir_server.search.token import HASHES, TEXTS, identifier, of_type, present
 
@@ -104,6 +105,8 @@ class Indexer:
                     write(sheet, start)
         self_key = self._hasher.self_key(tenant_id, resource_type, resource_id)
         owner = self_key if resource_type == "Patient" else patient_of(place, plan.patient, resource)
+        if resource_type == "Binary" and resource.securityContext is not UNSET:
+            owner = secure(sheet.keys, place, resource.securityContext)
         if owner is not None:
             # As a key it lets the index find what is of a patient.
             sheet.keys.add(owner)

@@ -38,6 +38,7 @@ from fhir_server.search.tree import (
     StringStarts,
     Tree,
     Updated,
+    Within,
     all_of,
 )
 
@@ -130,7 +131,7 @@ def _conditions(tree: Tree | OneDate) -> int:
             return len(keys)
         case And(parts):
             return sum(map(_conditions, _of_one_date(parts)))
-        case Everything() | Nothing() | Updated() | Not() | OfPatient():
+        case Everything() | Nothing() | Updated() | Not() | OfPatient() | Within():
             return 0
     return 1
 
@@ -155,6 +156,8 @@ def _where(tree: Tree | OneDate, tenant_id: int) -> Sql:
             return _exists((tree,), tenant_id)
         case Referred():
             return _referred(tree, tenant_id)
+        case Within():
+            return _within(tree, tenant_id)
     return COLUMN[type(tree)](tree)
 
 
@@ -212,6 +215,21 @@ def _referred(leaf: Referred, tenant_id: int) -> Sql:
     link = "(select array[resource.self_key # %s::bigint] as keys) link"
     rows = f"(select from resource where {where} and resource.keys @> link.keys) referrer"
     return f"exists (select from {link}, lateral {rows})", (leaf.salt, *params)
+
+
+def _within(leaf: Within, tenant_id: int) -> Sql:
+    """Return that this row refers to one of others: each of its few keys is tried as the reference."""
+    pieces, params = [], []
+    for types, tree in leaf.groups:
+        where, values = condition(tree, tenant_id)
+        pieces.append(f"(resource.type = any(%s::smallint[]) and {where or 'true'})")
+        params += [[TYPE_CODES[name] for name in types], *values]
+    link = "(select key # %s::bigint as self_key from unnest(resource.keys) key) link"
+    rows = (
+        "(select from resource where resource.tenant_id = %s and resource.self_key = link.self_key"
+        f" and resource.body is not null and ({' or '.join(pieces) or 'false'})) target"
+    )
+    return f"exists (select from {link}, lateral {rows})", (leaf.salt, tenant_id, *params)
 
 
 # ---- leaves that columns of the row answer ----------------------------------------------------------------------

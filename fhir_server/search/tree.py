@@ -184,6 +184,13 @@ class Coded(msgspec.Struct, frozen=True):
     code: str
 
 
+class Within(msgspec.Struct, frozen=True):
+    """The row refers, by a reference with this salt, to a live row of one of `groups`: types, and what it must be."""
+
+    salt: int
+    groups: tuple[tuple[tuple[str, ...], Tree], ...]
+
+
 class And(msgspec.Struct, frozen=True):
     """All parts hold."""
 
@@ -205,7 +212,7 @@ class Not(msgspec.Struct, frozen=True):
 # What the narrow tables answer.
 Entry: TypeAlias = DateMatch | NumberMatch | StringStarts | StringIs | StringContains | Present | ElementMatch
 Leaf: TypeAlias = Everything | Nothing | AllKeys | AnyKey | Entry | IdIn | Updated | OfPatient
-Link: TypeAlias = SelfKeyIn | Chained | Reverse | Referred | Coded
+Link: TypeAlias = SelfKeyIn | Chained | Reverse | Referred | Coded | Within
 Tree: TypeAlias = Leaf | Link | And | Or | Not
 
 

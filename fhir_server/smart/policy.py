@@ -5,10 +5,12 @@ https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html
 
 from __future__ import annotations
 
+from conformance.structures import STORABLE
 from fhir_server.context import Grant
 from fhir_server.errors import Forbidden
 from fhir_server.search.hashing import Hasher
-from fhir_server.search.tree import Everything, Nothing, OfPatient, Tree
+from fhir_server.search.secured import secured_by, unsecured
+from fhir_server.search.tree import Everything, Nothing, OfPatient, Tree, any_of
 from fhir_server.smart.scopes import covers
 
 # Types that belong to no patient and that a patient's app needs to understand the record.
@@ -26,6 +28,8 @@ def visible(grant: Grant, hasher: Hasher, resource_type: str, letter: str) -> Tr
     allowed = covers(grant.scopes, resource_type, letter)
     if not allowed:
         raise Forbidden(f"no scope of this token allows to {_NAMES[letter]} {resource_type}")
+    if resource_type == "Binary":
+        return _contexts(grant, hasher, unbound=any(scope.context != "patient" for scope in allowed))
     if any(scope.context != "patient" for scope in allowed):
         return Everything()
     if resource_type in SHARED:
@@ -33,6 +37,27 @@ def visible(grant: Grant, hasher: Hasher, resource_type: str, letter: str) -> Tr
     if grant.patient is None:
         return Nothing()
     return OfPatient(hasher.self_key(grant.tenant.id, "Patient", grant.patient))
+
+
+def _contexts(grant: Grant, hasher: Hasher, *, unbound: bool) -> Tree:
+    """Return the Binaries whose securityContext the grant may read, and, to one of no patient, those without any.
+
+    http://hl7.org/fhir/R4/binary.html#security
+    """
+    groups: dict[Tree, list[str]] = {}
+    for name in STORABLE:
+        try:
+            # A Binary that guards another does not hand its own guard on.
+            tree = visible(grant, hasher, name, "r") if name != "Binary" else Nothing()
+        except Forbidden:
+            continue
+        if not isinstance(tree, Nothing):
+            groups.setdefault(tree, []).append(name)
+    if unbound and len(groups.get(Everything(), ())) == len(STORABLE) - 1:
+        return Everything()
+    tenant = grant.tenant.id
+    found = secured_by(hasher, tenant, ((tuple(types), tree) for tree, types in groups.items()))
+    return any_of((unsecured(hasher, tenant), found)) if unbound else found
 
 
 def may_hold(grant: Grant, hasher: Hasher, resource_type: str, patient: int | None, letter: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Double,
@@ -212,6 +213,19 @@ idx_composite = Table(
 _KEYED = (idx_composite.c[c] for c in ("tenant_id", "key", "lo"))
 Index("idx_composite_key", *_KEYED, postgresql_include=["hi", "rid"])
 Index("idx_composite_rid", idx_composite.c.tenant_id, idx_composite.c.rid)
+
+# The contents of Binaries: announced before the object is written, used once a resource has it.
+binary_object = Table(
+    "binary_object",
+    metadata,
+    _tenant(),
+    _must("key", BYTEA),  # keyed hash of tenant and content: the name of the object
+    _must("size", BigInteger),
+    _must("touched", _INSTANT),  # when it was last announced
+    _must("used", Boolean, server_default=text("false")),
+    PrimaryKeyConstraint("tenant_id", "key", name="binary_object_pkey"),
+)
+Index("binary_object_unused", binary_object.c.tenant_id, binary_object.c.touched, postgresql_where=text("not used"))
 
 # ---- messages and jobs ------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -32,6 +33,19 @@ def test_ndjson_is_loaded_and_a_second_run_loads_nothing(folder: Path, tmp_path:
     assert "450 resources loaded, 0 were loaded before, 0 refused" in load(folder, str(file))
     assert "0 resources loaded, 450 were loaded before" in load(folder, str(file))
     assert "450 resources loaded" in load(folder, str(file), "--again")
+
+
+def test_binaries_are_loaded_with_their_contents_in_the_object_store(folder: Path, tmp_path: Path) -> None:
+    contents = {f"b{n}": b"\x00\xff scan %d" % n for n in range(3)}
+    file = tmp_path / "Binary.ndjson"
+    lines = [
+        {"resourceType": "Binary", "id": i, "contentType": "image/png", "data": base64.b64encode(c).decode()}
+        for i, c in contents.items()
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    assert "3 resources loaded, 0 were loaded before, 0 refused" in load(folder, str(file))
+    kept = [path.read_bytes() for path in (folder / "objects").rglob("*") if path.is_file()]
+    assert sorted(kept) == sorted(contents.values())
 
 
 def test_what_is_bad_is_named_with_its_line_and_reason_and_the_rest_is_loaded(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,260 @@
+"""Contents of Binaries, kept as objects in a folder or in an S3-compatible store. docs/adr tells of the layout.
+
+https://developmentseed.org/obstore/
+
+An object is named by the keyed hash of its tenant and content, so that the same content twice is one object and a
+repeated request changes nothing. A row announces it before it is written, and the transaction of the resource that
+needs it marks the row as used: what is announced and never used is an orphan, which `sweep` takes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.request import url2pathname
+
+import msgspec
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, S3Store
+
+from fhir_server.errors import Busy
+from fhir_server.store.database import Database, Tx
+
+Store: TypeAlias = LocalStore | S3Store
+# Content up to this size is held in memory and written at once; larger content is streamed under another name first,
+# since its own is known only at its end.
+_WHOLE = 1 << 20
+# S3 takes no smaller parts.
+_PART = 5 << 20
+_INCOMING = "incoming"
+_ANNOUNCE = (
+    "insert into binary_object (tenant_id, key, size, touched) values (%s, %s, %s, %s)"
+    " on conflict (tenant_id, key) do update set touched = excluded.touched returning used"
+)
+_USE = "update binary_object set used = true where tenant_id = %s and key = any(%s::bytea[]) returning key, size"
+_ORPHAN = (
+    "select key from binary_object where tenant_id = %s and not used and touched < %s"
+    " order by touched limit 1 for update skip locked"
+)
+_FORGET = "delete from binary_object where tenant_id = %s and key = %s"
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What is kept: the key of the object, 32 bytes, and its size in bytes."""
+
+    key: bytes
+    size: int
+
+
+class Objects:
+    """The store of contents; each tenant's stand apart, under its number."""
+
+    def __init__(self, url: str, db: Database, secret: bytes) -> None:
+        """Take the store at `file:///FOLDER` or `s3://KEY:SECRET@HOST[:PORT]/BUCKET[/PREFIX][?region=&tls=false]`.
+
+        Nothing is opened or made before it is needed.
+        """
+        self._db, self._url = db, url
+        self._folder = _folder(url)
+        self._key = blake2b(secret, digest_size=32, person=b"concord-object").digest()
+
+    @cached_property
+    def _store(self) -> Store:
+        return _opened(self._url)
+
+    async def keep(self, tenant_id: int, chunks: AsyncIterator[bytes], now: datetime) -> Content:
+        """Return the content of `chunks`, kept for good once a transaction uses it.
+
+        No more than a few parts of it are in memory. What `chunks` raises is raised. Raises Busy where the store fails.
+        """
+        digest = blake2b(b"%d\0" % tenant_id, digest_size=32, key=self._key)
+        first = bytearray()
+        async for chunk in chunks:
+            digest.update(chunk)
+            first += chunk
+            if len(first) > _WHOLE:
+                return await self._streamed(tenant_id, bytes(first), chunks, digest, now)
+        content = Content(digest.digest(), len(first))
+        if not await self._announced(tenant_id, content, now):
+            path = _path(tenant_id, content.key)
+            await _passing(obstore.put_async(self._store, path, bytes(first), use_multipart=False))
+            await self._sync(path)
+        return content
+
+    async def _streamed(
+        self, tenant_id: int, first: bytes, chunks: AsyncIterator[bytes], digest: Any, now: datetime
+    ) -> Content:
+        size = 0
+
+        async def rest() -> AsyncIterator[bytes]:
+            nonlocal size
+            size = len(first)
+            yield first
+            async for chunk in chunks:
+                digest.update(chunk)
+                size += len(chunk)
+                yield chunk
+
+        incoming = f"{_INCOMING}/{tenant_id}/{uuid.uuid4().hex}"
+        await _passing(
+            obstore.put_async(self._store, incoming, rest(), chunk_size=_PART, max_concurrency=2, use_multipart=True)
+        )
+        content = Content(digest.digest(), size)
+        if await self._announced(tenant_id, content, now):
+            await _passing(obstore.delete_async(self._store, incoming))
+            return content
+        path = _path(tenant_id, content.key)
+        await self._sync(incoming)
+        await _passing(obstore.rename_async(self._store, incoming, path))
+        await self._sync(path)
+        return content
+
+    async def _announced(self, tenant_id: int, content: Content, now: datetime) -> bool:
+        """Announce the object, and tell whether it is there for good already."""
+        rows = await self._db.fetch(tenant_id, _ANNOUNCE, (tenant_id, content.key, content.size, now))
+        return bool(rows[0][0]) and await self.there(tenant_id, content.key)
+
+    async def there(self, tenant_id: int, key: bytes) -> bool:
+        """Tell whether the store has the object."""
+        try:
+            await _passing(obstore.head_async(self._store, _path(tenant_id, key)))
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def stream(self, tenant_id: int, content: Content, start: int, end: int) -> AsyncIterator[bytes]:
+        """Return the bytes from `start` up to `end`, in pieces; raise Busy where the store does not give them."""
+        if start >= end:
+            return
+        path = _path(tenant_id, content.key)
+        try:
+            found = await _passing(obstore.get_async(self._store, path, options={"range": (start, end)}))
+        except FileNotFoundError as problem:
+            raise Busy("the content is not in the object store") from problem
+        async for piece in found.stream(min_chunk_size=1 << 16):
+            yield bytes(piece)
+
+    async def sweep(self, tenant_ids: Sequence[int], before: datetime) -> int:
+        """Take away what was announced before a moment and is not used, and uploads that ended halfway.
+
+        Each object goes with its row in a transaction of its own, so that a sweep may stop anywhere.
+        """
+        swept = 0
+        for tenant_id in tenant_ids:
+            while await self._swept_one(tenant_id, before):
+                swept += 1
+        stream = obstore.list(self._store, prefix=_INCOMING)
+        async for batch in stream:
+            for found in batch:
+                if found["last_modified"] < before:
+                    await self._delete(found["path"])
+                    swept += 1
+        return swept
+
+    async def _swept_one(self, tenant_id: int, before: datetime) -> bool:
+        async with self._db.transaction(tenant_id) as tx:
+            rows = await tx.fetch(_ORPHAN, (tenant_id, before))
+            for (key,) in rows:
+                # Whoever announces it anew meanwhile waits for this row, and then writes the object again.
+                await self._delete(_path(tenant_id, key))
+                tx.defer(_FORGET, (tenant_id, key))
+        return bool(rows)
+
+    async def _delete(self, path: str) -> None:
+        try:
+            await _passing(obstore.delete_async(self._store, path))
+        except FileNotFoundError:
+            return
+
+    async def _sync(self, path: str) -> None:
+        """Have a file and the folders that name it reach the disk; an S3 store answers when that is so."""
+        if self._folder is not None:
+            await asyncio.to_thread(_fsync, self._folder, path)
+
+
+async def use(tx: Tx, contents: Sequence[Content]) -> bool:
+    """Mark contents as used by this transaction; tell whether all of them are known, with their sizes."""
+    wanted = {content.key: content.size for content in contents}
+    rows = await tx.fetch(_USE, (tx.tenant_id, sorted(wanted)))
+    return {bytes(key): size for key, size in rows} == wanted
+
+
+async def probe(url: str) -> None:
+    """Write, read and take away a small object; raise whatever the store raises where it does not let us."""
+    store = _opened(url)
+    path = f"probe/{uuid.uuid4().hex}"
+    await obstore.put_async(store, path, b"concord", use_multipart=False)
+    await obstore.get_async(store, path)
+    await obstore.delete_async(store, path)
+
+
+def _path(tenant_id: int, key: bytes) -> str:
+    name = key.hex()
+    return f"{tenant_id}/{name[:2]}/{name}"
+
+
+def _folder(url: str) -> Path | None:
+    parts = urlsplit(url)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+
+
+def _opened(url: str) -> Store:
+    folder = _folder(url)
+    if folder is None:
+        return _s3(url)
+    # For its owner's eyes alone.
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return LocalStore(prefix=folder)
+
+
+def _s3(url: str) -> S3Store:
+    parts = urlsplit(url)
+    bucket, _, prefix = parts.path.strip("/").partition("/")
+    if not (parts.hostname and bucket):
+        raise ValueError("an S3 store needs a host and a bucket")
+    options = dict(parse_qsl(parts.query))
+    plain = options.get("tls") == "false"
+    port = f":{parts.port}" if parts.port else ""
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        endpoint=f"{'http' if plain else 'https'}://{parts.hostname}{port}",
+        access_key_id=unquote(parts.username or ""),
+        secret_access_key=unquote(parts.password or ""),
+        region=options.get("region", "us-east-1"),
+        virtual_hosted_style_request=False,
+        # The time of a whole answer, which a slow reader may stretch.
+        client_options={"allow_http": plain, "connect_timeout": timedelta(seconds=5), "timeout": timedelta(hours=1)},
+    )
+
+
+async def _passing(asked: Any) -> Any:
+    """Return what the store answers; its own failures may pass, so they are Busy."""
+    try:
+        return await asked
+    except FileNotFoundError:
+        raise
+    except (BaseError, OSError) as problem:
+        raise Busy("the object store does not answer as it should") from problem
+
+
+def _fsync(folder: Path, path: str) -> None:
+    place = folder / path
+    while True:
+        number = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+        if place == folder:
+            return
+        place = place.parent
