@@ -51,7 +51,7 @@ def capability_statement(
     published: datetime,
     types: Iterable[str],
     interactions: Sequence[str],
-    parameters: Mapping[str, Sequence[tuple[str, str]]],
+    parameters: Mapping[str, Sequence[tuple[str, str, str]]],
     references: References,
     compartments: Iterable[str],
     of_every_type: Mapping[str, Any],
@@ -59,7 +59,7 @@ def capability_statement(
 ) -> bytes:
     """Return the statement of a server at `base` as JSON.
 
-    `interactions` are FHIR's codes; `parameters` gives (code, type) of the search parameters of each type;
+    `interactions` are FHIR's codes; `parameters` gives (code, type, definition or "") of the search parameters;
     `references` gives (code, targets) of those that can be included;
     `of_every_type` gives the members that are the same for all: which interactions take criteria;
     `operations` gives the operations of a type, or those of the system for "".
@@ -119,7 +119,7 @@ def _includes(name: str, references: References) -> dict[str, list[str]]:
 
 
 def _resource(
-    name: str, codes: list[dict[str, str]], parameters: Sequence[tuple[str, str]], of_every_type: Mapping[str, Any]
+    name: str, codes: list[dict[str, str]], parameters: Sequence[tuple[str, str, str]], of_every_type: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {
         "type": name,
@@ -129,5 +129,7 @@ def _resource(
         "readHistory": True,
         "updateCreate": True,
         **of_every_type,
-        "searchParam": [{"name": code, "type": kind} for code, kind in parameters],
+        "searchParam": [
+            {"name": code, **({"definition": url} if url else {}), "type": kind} for code, kind, url in parameters
+        ],
     }

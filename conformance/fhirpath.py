@@ -132,7 +132,7 @@ def _truth(tree: Expression, this: Branch, resource_type: str | None) -> Branch:
     def run(items: Sequence[Any]) -> list[bool]:
         return [verdict for item in items if (verdict := test(item)) is not None]
 
-    return msgspec.structs.replace(this, type="boolean", path=f"{this.path}?", steps=(*this.steps, run))
+    return msgspec.structs.replace(this, type="boolean", path=f"{this.path}?{tree}", steps=(*this.steps, run))
 
 
 # ---- elements ---------------------------------------------------------------------------------------------------

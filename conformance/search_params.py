@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from types import MappingProxyType
 
 import msgspec
 
 from conformance.fhirpath import Branch, branches
-from conformance.fhirpath_grammar import Expression, parse
+from conformance.fhirpath_grammar import parse
 from conformance.r4 import facts
 from conformance.r4.facts import Component
 from conformance.r4.types import TYPE_CODES
@@ -34,6 +35,11 @@ class SearchParam(msgspec.Struct, frozen=True):
     branches: tuple[Branch, ...]
 
     @property
+    def type_and_expression(self) -> str:
+        """Return what it is in a few words."""
+        return f"{self.kind} {self.expression}"
+
+    @property
     def types(self) -> frozenset[str]:
         """Return the FHIR types that its values may have."""
         return frozenset(branch.type for branch in self.branches)
@@ -45,7 +51,13 @@ class SearchParam(msgspec.Struct, frozen=True):
 
 
 class Registry:
-    """The search parameters by resource type and code. Raises Unsupported for one whose path cannot be compiled."""
+    """The search parameters by resource type and code. Raises Unsupported for one whose path cannot be compiled.
+
+    `touched` tells whether what was asked of it may be answered differently once a tenant changes its own parameters:
+    never, where there are none of a tenant.
+    """
+
+    touched = False
 
     def __init__(self, definitions: Iterable[facts.SearchParameter]) -> None:
         self._by_type: dict[str, dict[str, SearchParam]] = {name: {} for name in TYPE_CODES}
@@ -56,26 +68,46 @@ class Registry:
             else:
                 self._add(definition, definition.expression)
         self.without_expression = tuple(without)
+        self._first: Mapping[str, Mapping[str, SearchParam]] = self._by_type
 
     @classmethod
     def r4(cls) -> Registry:
         """Return the parameters that the specification defines."""
         return cls(facts.search_parameters())
 
+    def extended(self, more: Iterable[SearchParam]) -> Registry:
+        """Return a registry that has these parameters too."""
+        registry = copy(self)
+        registry._by_type = dict(self._by_type)
+        registry._first = self._first
+        for param in more:
+            if registry._by_type[param.base] is self._by_type[param.base]:
+                registry._by_type[param.base] = dict(self._by_type[param.base])
+            registry._by_type[param.base][param.code] = param
+        return registry
+
     def for_type(self, resource_type: str) -> Mapping[str, SearchParam]:
         """Return the parameters of a resource type by code, those of every resource among them."""
         found = self._by_type.get(resource_type)
         return _NONE if found is None else MappingProxyType(found)
 
+    def specified(self, resource_type: str) -> Mapping[str, SearchParam]:
+        """Return the parameters of a type that the registry had before it was extended: those of the specification."""
+        return self._first.get(resource_type, _NONE)
+
+    def references(self, resource_type: str) -> list[SearchParam]:
+        """Return the parameters of a type that are references and lead to types that are stored."""
+        return [p for p in self.for_type(resource_type).values() if p.kind == "reference" and p.targets]
+
     def _add(self, definition: facts.SearchParameter, expression: str) -> None:
         tree = parse(expression)
         names = TYPE_CODES if _FOR_ALL.intersection(definition.base) else definition.base
         for name in names:
-            self._by_type[name][definition.code] = _param(definition, name, expression, tree)
+            self._by_type[name][definition.code] = param_of(definition, name, expression, branches(tree, name))
 
 
-def _param(definition: facts.SearchParameter, base: str, expression: str, tree: Expression) -> SearchParam:
-    found = branches(tree, base)
+def param_of(definition: facts.SearchParameter, base: str, expression: str, found: tuple[Branch, ...]) -> SearchParam:
+    """Return a definition's parameter of one resource type, whose values these branches find."""
     return SearchParam(
         code=definition.code,
         kind=definition.type,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache, partial
 from importlib.metadata import version
 from random import Random
@@ -26,8 +26,10 @@ from fhir_server.console import pages as console
 from fhir_server.console.views import Overview
 from fhir_server.console.views import overview as overview_of
 from fhir_server.context import Tenant
+from fhir_server.engine import indexing
 from fhir_server.engine.celery_app import publisher
 from fhir_server.engine.channel import Channel, always, catch_all
+from fhir_server.engine.jobs import Jobs, Together
 from fhir_server.engine.receive import Receiver
 from fhir_server.engine.waker import Waker
 from fhir_server.engine.worker import Retry, Worker
@@ -37,9 +39,11 @@ from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.bounds import Bounds
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
+from fhir_server.interactions import define
 from fhir_server.interactions.kept import Kept
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.metadata import metadata_mode, told
+from fhir_server.interactions.own import Parameters
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.table import TABLE, of_every_type, operations
 from fhir_server.limits import Limits
@@ -48,12 +52,14 @@ from fhir_server.search.hashing import Hasher
 from fhir_server.search.include import references
 from fhir_server.search.kinds import Indexer
 from fhir_server.search.match import LEAVES
+from fhir_server.search.own import Known
 from fhir_server.search.page import Pager
 from fhir_server.search.seal import Seal
 from fhir_server.settings import Settings
 from fhir_server.smart.tokens import Verifier
 from fhir_server.store import keys, overview, tenants
-from fhir_server.store.database import Database
+from fhir_server.store.database import Database, Tx
+from fhir_server.store.jobs import ClaimedJob
 from fhir_server.store.objects import Objects
 from fhir_server.store.partitions import ensure_days
 from fhir_server.store.resources import Loader, Rids
@@ -111,18 +117,20 @@ async def _service(settings: Settings, db: Database) -> Service:
     secret = await keys.installation_secret(db)
     registry = _registry()
     hasher = Hasher(secret)
+    indexer = Indexer(registry, hasher)
     return Service(
         db,
         Loader(db),
         Rids(db),
         registry,
         hasher,
-        Indexer(registry, hasher),
+        indexer,
         Pager(secret),
         limits_of(settings),
         Seal(secret),
         Kept(settings.kept_codes),
         Objects(settings.object_store, db, secret),
+        Parameters(db, registry, hasher, indexer),
     )
 
 
@@ -148,6 +156,8 @@ def limits_of(settings: Settings) -> Limits:
         max_latest=settings.max_latest,
         max_expansion=settings.max_expansion,
         max_inline=settings.max_body_bytes,
+        max_search_parameters=settings.max_search_parameters,
+        index_batch=settings.index_batch,
     )
 
 
@@ -215,8 +225,34 @@ async def receiver(concord: Concord) -> AsyncIterator[Receiver]:
             waker.close()
 
 
-def worker(concord: Concord) -> Worker:
-    """Return the worker of this process."""
+def worker(concord: Concord) -> Together:
+    """Return the worker of this process: of messages and of jobs."""
+    return Together(messages(concord), jobs(concord))
+
+
+def jobs(concord: Concord) -> Jobs:
+    """Return what works the jobs that writes have queued."""
+    given = concord.settings
+
+    async def index(tx: Tx, job: ClaimedJob, now: datetime) -> bool:
+        tenant = await tenants.by_id(concord.db, job.tenant_id)
+        if tenant is None:
+            raise NotFound(f"there is no tenant {job.tenant_id}")
+        service = await concord.service.of(tenant.id)
+        return await indexing.batch(service, tx, concord.base(tenant), job.payload["type"], now)
+
+    return Jobs(
+        concord.service,
+        {define.JOB: index},
+        concord.clock,
+        random=Random(),
+        retry=Retry(given.retry_attempts, given.retry_base, given.retry_max),
+        poll=given.poll_interval,
+    )
+
+
+def messages(concord: Concord) -> Worker:
+    """Return what works the messages that came in."""
     given = concord.settings
 
     async def channel_of(tenant_id: int, name: str) -> Channel:
@@ -261,37 +297,42 @@ def _pages(concord: Concord, door: FhirDoor) -> FastAPI:
     return pages
 
 
-def _metadata(concord: Concord) -> Callable[[Tenant, str, Request], Response]:
-    """Return the page that tells what a tenant's base can do; it is made once for each base."""
-    registry = concord.service.registry
-    codes = sorted({row.code for row in TABLE} | {"batch"})
-    offered = {
-        name: sorted((p.code, p.kind) for p in params.values() if p.kind in LEAVES or composite(params, p))
-        for name in STORABLE
-        for params in [registry.for_type(name)]
-    }
+def _metadata(concord: Concord) -> Callable[[Tenant, str, Request], Awaitable[Response]]:
+    """Return the page that tells what a tenant's base can do; it is made anew only when its parameters change."""
     published = concord.clock()
-    made: dict[str, bytes] = {}
+    kept: dict[str, tuple[Known, bytes]] = {}
 
-    def page(_: Tenant, base: str, request: Request) -> Response:
+    def made(base: str, known: Known) -> bytes:
+        registry = known.watched()
+        return capability_statement(
+            base=base,
+            software=VERSION,
+            published=published,
+            types=STORABLE,
+            interactions=sorted({row.code for row in TABLE} | {"batch"}),
+            parameters={name: _offered(known, registry, name) for name in STORABLE},
+            compartments=facts.compartments(),
+            references={name: [(p.code, p.targets) for p in references(registry, name)] for name in STORABLE},
+            of_every_type=of_every_type(concord.service),
+            operations=operations,
+        )
+
+    async def page(tenant: Tenant, base: str, request: Request) -> Response:
         mode = metadata_mode(request)
         if mode == "terminology":
             statement = terminology_capabilities(base=base, software=VERSION, published=published)
             return told(request, "TerminologyCapabilities", statement)
-        if base not in made:
-            made[base] = capability_statement(
-                base=base,
-                software=VERSION,
-                published=published,
-                types=STORABLE,
-                interactions=codes,
-                parameters=offered,
-                compartments=facts.compartments(),
-                references={name: [(p.code, p.targets) for p in references(registry, name)] for name in STORABLE},
-                of_every_type=of_every_type(concord.service),
-                operations=operations,
-            )
-        statement = normative_part(made[base]) if mode == "normative" else made[base]
-        return told(request, "CapabilityStatement", statement)
+        known = await concord.service.parameters.look(tenant.id)
+        if base not in kept or kept[base][0] is not known:
+            kept[base] = known, made(base, known)
+        statement = kept[base][1]
+        return told(request, "CapabilityStatement", normative_part(statement) if mode == "normative" else statement)
 
     return page
+
+
+def _offered(known: Known, registry: Registry, resource_type: str) -> list[tuple[str, str, str]]:
+    """Return code, type and, of a tenant's own, definition of the parameters of a type that can be searched."""
+    params = registry.for_type(resource_type)
+    found = [p for p in params.values() if p.kind in LEAVES or composite(registry.specified(resource_type), p)]
+    return sorted((p.code, p.kind, p.url if (p.base, p.code) in known.owners else "") for p in found)

@@ -198,6 +198,12 @@ class Settings(BaseSettings):
     kept_codes: int = _row(
         500_000, "Codes of value sets and code systems that each process keeps worked out.", unit="codes", ge=0
     )
+    max_search_parameters: int = _row(
+        500, "Most search parameters of its own that a tenant has; each costs every write of its type.", ge=0
+    )
+    index_batch: int = _row(
+        200, "Resources that a worker indexes anew in one transaction.", unit="resources", ge=1, le=10_000
+    )
     token_lifetime: int = _row(3600, "Lifetime of an access token for which no other is asked.", unit="s", ge=1)
 
     mllp_max_message_bytes: int = _row(16 << 20, "Largest HL7 message taken by MLLP.", unit="bytes", ge=1024)

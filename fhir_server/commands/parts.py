@@ -20,7 +20,7 @@ from fhir_server.app import Concord, front, keep_days, opened, receiver
 from fhir_server.app import worker as worker_of
 from fhir_server.commands.runtime import fail, run, server_dsn, settings_of, with_address
 from fhir_server.engine import celery_app
-from fhir_server.engine.worker import Worker
+from fhir_server.engine.celery_app import Drains
 from fhir_server.http.protocol import bounded
 from fhir_server.settings import Settings
 
@@ -84,7 +84,7 @@ def _celery(settings: Settings, broker_url: str, pipe: int | None) -> None:
         life.end_with(pipe, settings.stop_timeout)
 
     @contextlib.asynccontextmanager
-    async def open_worker() -> AsyncIterator[Worker]:
+    async def open_worker() -> AsyncIterator[Drains]:
         async with opened(with_address(settings), dsn) as concord:
             days = asyncio.create_task(keep_days(concord))
             yield worker_of(concord)

@@ -25,7 +25,7 @@ from fhir_server.errors import Busy, Conflict, FhirError
 from fhir_server.interactions.service import Service
 from fhir_server.store import inbox, tickets
 from fhir_server.store.bell import Bell
-from fhir_server.store.database import Tx
+from fhir_server.store.database import Stale, Tx
 from fhir_server.store.inbox import Claimed, Closed
 
 log = structlog.get_logger(__name__)
@@ -166,6 +166,8 @@ class Worker:
             self._close(tx, [_closed(one, result) for one, result in zip(claimed, results, strict=True)])
             await tx.flush()  # what was queued fails here, if it fails, where the try is still counted
         except Exception as failure:
+            if isinstance(failure, Stale):
+                self._service.parameters.forget(claimed[0].tenant_id)
             if len(claimed) > 1:
                 raise Apart(len(claimed)) from failure
             await self._settle(tx, claimed[0], failure)
@@ -182,7 +184,8 @@ class Worker:
         channel = await self._channel_of(claimed.tenant_id, claimed.channel)
         grant = Grant(channel.tenant, f"channel/{channel.name}", "hl7v2", ())
         context = Context(grant, self._base(channel.tenant), self._clock(), f"message-{claimed.id}")
-        return Work(raw=claimed.raw, channel=channel, context=context, service=self._service, tx=tx)
+        service = await self._service.of(claimed.tenant_id)
+        return Work(raw=claimed.raw, channel=channel, context=context, service=service, tx=tx)
 
     async def _settle(self, tx: Tx, claimed: Claimed, failure: Exception) -> None:
         """Record the failure. One that cannot be recorded as it is would come back for ever, ahead of all others."""

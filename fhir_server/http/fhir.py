@@ -39,7 +39,7 @@ class FhirDoor(msgspec.Struct, frozen=True):
     clock: Callable[[], datetime]
     bounds: Bounds
     pack_from: int
-    open_pages: dict[tuple[str, ...], Callable[[Tenant, str, Request], Response]]
+    open_pages: dict[tuple[str, ...], Callable[[Tenant, str, Request], Awaitable[Response]]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong becomes an OperationOutcome."""
@@ -90,7 +90,7 @@ class FhirDoor(msgspec.Struct, frozen=True):
         inside = msgspec.structs.replace(request, path=request.path[2:])
         page = self.open_pages.get(inside.path)
         if page and request.method in ("GET", "HEAD"):
-            return await render.rendered(page(tenant, base, inside), view, self.pack_from, keep=True)
+            return await render.rendered(await page(tenant, base, inside), view, self.pack_from, keep=True)
         if inside.path[:1] == (".well-known",):
             raise NotFound("nothing is published at this address")
         now = self.clock()

@@ -18,7 +18,7 @@ from fhir_server.interactions.entries import parse_bundle
 from fhir_server.interactions.save import save
 from fhir_server.interactions.service import Service
 from fhir_server.store import marks
-from fhir_server.store.database import Collision
+from fhir_server.store.database import Collision, Stale
 
 CHUNK = 200
 _TRIES = 4
@@ -100,15 +100,18 @@ async def load(service: Service, ctx: Context, source: bytes, unit: Unit) -> Loa
 
 async def _write(service: Service, ctx: Context, source: bytes, unit: Unit) -> Loaded:
     saves = await lifted(service, ctx, unit.saves)
+    service = await service.of(ctx.tenant.id)
     for attempt in range(_TRIES):
         try:
             async with service.db.transaction(ctx.tenant.id) as tx:
                 marks.done(tx, source, unit.first, unit.last)
                 written = await save(service, ctx, tx, saves)
                 return Loaded(len(written))
-        except Collision:
+        except Collision as met:
             if attempt == _TRIES - 1:
                 raise
+            if isinstance(met, Stale):
+                service = await service.renewed(ctx.tenant.id)
     raise Invalid("no attempt was made")
 
 

@@ -22,6 +22,7 @@ from fhir_server.interactions.locks import locks_of
 from fhir_server.interactions.service import Service
 from fhir_server.store import resources
 from fhir_server.store.database import Tx
+from fhir_server.store.parameters import hold
 from fhir_server.store.resources import Current
 
 # Decimals keep their digits through a merge.
@@ -51,6 +52,9 @@ async def identify(
     identifier is carried by several resources, or criteria find several, and what `guard` raises.
     """
     asked = asked_of(service, ctx, saves)
+    if service.registry.touched:
+        # Criteria by a tenant's own parameter mean what it means now.
+        hold(tx, service.generation)
     keys = [match_keys(service, ctx, save) for save in saves]
     resources.lock_keys(tx, locks_of(service.hasher, ctx.tenant.id, saves, asked.every(), service.limits.max_locks))
     if guard:

@@ -15,6 +15,7 @@ from fhir_server.context import Context
 from fhir_server.errors import Conflict, Invalid, Precondition
 from fhir_server.interactions.body import stamped
 from fhir_server.interactions.content import claim
+from fhir_server.interactions.define import define
 from fhir_server.interactions.draft import Draft, Save, Saved
 from fhir_server.interactions.guard import Guard
 from fhir_server.interactions.identify import identify
@@ -40,7 +41,9 @@ async def save(
     await claim(tx, found.drafts)
     current = await _current(tx, found.drafts)
     settled = [_settle(ctx.now, draft, current.get(draft.self_key)) for draft in found.drafts]
-    await _store(service, tx, [write for _, write in settled if write])
+    changed = [(saved, draft.path) for draft, (saved, write) in zip(found.drafts, settled, strict=True) if write]
+    generation = await define(service, ctx, tx, changed)
+    await _store(service, tx, [write for _, write in settled if write], generation)
     audit.record(
         tx,
         [
@@ -140,7 +143,7 @@ def _deletion(now: datetime, draft: Draft, row: Current | None) -> tuple[Saved, 
     return saved, draft.write(row.version + 1, now, None, row)
 
 
-async def _store(service: Service, tx: Tx, writes: Sequence[Write]) -> None:
+async def _store(service: Service, tx: Tx, writes: Sequence[Write], generation: int) -> None:
     """Hand the rows to the transaction; those that are new get their number here."""
     if not writes:
         return
@@ -148,7 +151,7 @@ async def _store(service: Service, tx: Tx, writes: Sequence[Write]) -> None:
     if fresh:
         for write, rid in zip(fresh, await service.rids.take(len(fresh)), strict=True):
             write.rid = rid
-    resources.write(tx, writes)
+    resources.write(tx, writes, generation)
 
 
 def _audited(ctx: Context, saved: Saved) -> Audited:

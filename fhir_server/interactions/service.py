@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import msgspec
 
 from conformance.search_params import Registry
 from fhir_server.interactions.kept import Kept
+from fhir_server.interactions.own import Parameters
 from fhir_server.limits import Limits
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.kinds import Indexer
+from fhir_server.search.own import Known
 from fhir_server.search.page import Pager
 from fhir_server.search.seal import Seal
 from fhir_server.store.database import Database
@@ -17,7 +21,10 @@ from fhir_server.store.resources import Loader, Rids
 
 
 class Service(msgspec.Struct, frozen=True):
-    """The parts of the server that interactions work with; no module keeps state of its own."""
+    """The parts of the server that interactions work with; no module keeps state of its own.
+
+    As app.py builds it, `registry` and `indexer` are those of R4; `of` gives a tenant's, of `generation`.
+    """
 
     db: Database
     loader: Loader
@@ -30,3 +37,18 @@ class Service(msgspec.Struct, frozen=True):
     seal: Seal
     kept: Kept
     objects: Objects
+    parameters: Parameters
+    generation: int = 0
+
+    async def of(self, tenant_id: int) -> Self:
+        """Return the service with a tenant's search parameters, for one request."""
+        return self._with(await self.parameters.of(tenant_id))
+
+    async def renewed(self, tenant_id: int) -> Self:
+        """Return the service with a tenant's search parameters as the database has them now."""
+        return self._with(await self.parameters.look(tenant_id))
+
+    def _with(self, known: Known) -> Self:
+        return msgspec.structs.replace(
+            self, registry=known.watched(), indexer=known.indexer, generation=known.generation
+        )

@@ -16,6 +16,7 @@ from fhir_server.context import Context
 from fhir_server.errors import NotAllowed, NotFound
 from fhir_server.interactions import batch
 from fhir_server.interactions.create import create
+from fhir_server.interactions.current import current
 from fhir_server.interactions.delete import delete
 from fhir_server.interactions.docref import docref
 from fhir_server.interactions.everything import everything
@@ -25,6 +26,8 @@ from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.meta import meta, meta_add, meta_delete
 from fhir_server.interactions.meta_in_use import meta_in_use
 from fhir_server.interactions.patch import patch
+from fhir_server.interactions.progress import DEFINITION as PROGRESS
+from fhir_server.interactions.progress import progress
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import post_search, search
 from fhir_server.interactions.service import Service
@@ -90,6 +93,7 @@ TABLE: tuple[Row, ...] = (
     Row("POST", ("{type}", "$lastn"), "operation", lastn, f"{_HL7}Observation-lastn", ("Observation",)),
     Row("GET", ("{type}", "$docref"), "operation", docref, _DOCREF, ("DocumentReference",)),
     Row("POST", ("{type}", "$docref"), "operation", docref, _DOCREF, ("DocumentReference",)),
+    Row("GET", ("{type}", "{id}", "$progress"), "operation", progress, PROGRESS, ("SearchParameter",)),
     Row("POST", (), "transaction", transaction),
 )
 
@@ -114,6 +118,8 @@ def of_every_type(service: Service) -> dict[str, Any]:
 
 
 _TYPES = frozenset(STORABLE)
+# These ask nothing of the search parameters.
+_BY_ID = frozenset(("read", "vread", "history-instance", "history-type", "history-system"))
 _OF_THE_BASE = frozenset(row.shape for row in TABLE if len(row.shape) == 1 and row.shape != ("{type}",))
 
 
@@ -155,4 +161,7 @@ def find(method: str, path: tuple[str, ...]) -> Row:
 
 async def dispatch(service: Service, ctx: Context, request: Request) -> Response:
     """Run one request; the handlers ask the policy before they touch a row."""
-    return await find(request.method, request.path).handler(service, ctx, request)
+    row = find(request.method, request.path)
+    if row.code in _BY_ID:
+        return await row.handler(service, ctx, request)
+    return await current(service, ctx, request, row.handler)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fhir_server.context import Context
+from fhir_server.interactions import define
 from fhir_server.interactions.content import lifted
 from fhir_server.interactions.draft import Save, Saved
 from fhir_server.interactions.guard import Guard
 from fhir_server.interactions.save import save
 from fhir_server.interactions.service import Service
-from fhir_server.store.database import Collision
+from fhir_server.store.database import Collision, Stale
 
 _TRIES = 4
 
@@ -21,7 +22,8 @@ _TRIES = 4
 async def commit(service: Service, ctx: Context, saves: Sequence[Save]) -> list[Saved]:
     """Write all of `saves` in one transaction of their own, or none.
 
-    A deadlock or a row that another writer made first is tried again here, so that no client sees it.
+    A deadlock, a row that another writer made first and search parameters that have changed are tried again here, so
+    that no client sees it.
     """
     guard = Guard(service, ctx)
     guard.scopes(saves)
@@ -29,6 +31,8 @@ async def commit(service: Service, ctx: Context, saves: Sequence[Save]) -> list[
     for _ in range(_TRIES - 1):
         try:
             return await _once(service, ctx, saves, guard)
+        except Stale:
+            service = await service.renewed(ctx.tenant.id)
         except Collision:
             continue
     return await _once(service, ctx, saves, guard)
@@ -36,4 +40,7 @@ async def commit(service: Service, ctx: Context, saves: Sequence[Save]) -> list[
 
 async def _once(service: Service, ctx: Context, saves: Sequence[Save], guard: Guard) -> list[Saved]:
     async with service.db.transaction(ctx.tenant.id) as tx:
-        return await save(service, ctx, tx, saves, guard)
+        done = await save(service, ctx, tx, saves, guard)
+    if any(saved.type == define.TYPE and saved.changed for saved in done):
+        service.parameters.forget(ctx.tenant.id)
+    return done

@@ -63,4 +63,4 @@ def _codes(registry: Registry, source: str, wanted: str, target: str) -> tuple[s
 
 def references(registry: Registry, resource_type: str) -> list[SearchParam]:
     """Return the parameters of a type that are references and lead to types that are stored."""
-    return [p for p in registry.for_type(resource_type).values() if p.kind == "reference" and p.targets]
+    return registry.references(resource_type)

@@ -127,7 +127,9 @@ class Indexer:
 
     def _made_plan(self, resource_type: str) -> _Plan:
         params = dict(self._registry.for_type(resource_type))
-        found = [made for param in params.values() if (made := composite(params, param))]
+        found = [
+            made for param in params.values() if (made := composite(self._registry.specified(resource_type), param))
+        ]
         params.update((one.code, one) for made in found for one in made.own)
         within = {one.name: one for made in found for one in made.within}
         by_element: dict[str | None, list[_Writer]] = {}

@@ -189,7 +189,7 @@ class _Reader:
         param = self._registry.for_type(resource_type).get(code)
         if param is None:
             raise Unknown(f"{resource_type} has no search parameter {code[:100]!r}")
-        if found := composite(self._registry.for_type(resource_type), param):
+        if found := composite(self._registry.specified(resource_type), param):
             if modifier:
                 raise _Unsupported("a composite takes no modifier")
             return any_of([together(found, text, self._place, self._now) for text in self._texts(value)])

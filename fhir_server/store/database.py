@@ -49,6 +49,10 @@ class Clash(errors.Busy, Collision):
     """Two transactions waited for each other, or changed the same rows."""
 
 
+class Stale(Clash):
+    """The tenant's search parameters are not those by which the writer indexed: it must look at them again."""
+
+
 class Exists(errors.Conflict, Collision):
     """A row of this key exists already, or the version that was to be replaced is no longer the newest."""
 
@@ -264,6 +268,8 @@ def translated(failure: psycopg.Error) -> Exception:
         problem = errors.Busy(_PASSING.get(state, "the connection to the database was lost"))
     elif state in ("40001", "40P01"):
         problem = Clash("another transaction works on the same rows")
+    elif state == "CG001":
+        problem = Stale("the search parameters of this tenant have just changed")
     elif state == "23505":
         # Never the detail: it holds the key's values.
         problem = Exists(f"it exists already ({failure.diag.constraint_name})")

@@ -89,6 +89,11 @@ def finish(tx: Tx, job: ClaimedJob, now: datetime) -> None:
     _settle(tx, job, "done", now, ())
 
 
+def go_on(tx: Tx, job: ClaimedJob, due: datetime) -> None:
+    """Queue that what was done of the job is kept and the rest goes on at `due`, behind others that are due."""
+    tickets.postpone(tx, job.ticket, due)
+
+
 def retry(tx: Tx, job: ClaimedJob, due: datetime, reason: Sequence[Issue]) -> None:
     """Take back what was done and queue another try at `due`; later jobs of its order wait for it."""
     tx.rollback_to(WORK)

@@ -77,6 +77,7 @@ tenant = Table(
     _must("name", Text),  # stands in every address
     _must("settings", JSONB, server_default=text("'{}'::jsonb")),
     _must("created", _INSTANT, server_default=_NOW),
+    _must("search_generation", BigInteger, server_default=text("0")),  # of its own search parameters
     UniqueConstraint("name", name="tenant_name_key"),
     CheckConstraint("name ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="tenant_name_check"),
 )
@@ -226,6 +227,35 @@ binary_object = Table(
     PrimaryKeyConstraint("tenant_id", "key", name="binary_object_pkey"),
 )
 Index("binary_object_unused", binary_object.c.tenant_id, binary_object.c.touched, postgresql_where=text("not used"))
+search_parameter = Table(
+    "search_parameter",
+    metadata,
+    _tenant(),
+    _must("id", Text),  # of the SearchParameter resource
+    _must("generation", BigInteger),  # tenant.search_generation, as of which it is what it is
+    _must("definition", JSONB),
+    _must("types", ARRAY(SmallInteger)),  # conformance.r4.types
+    _must("created", _INSTANT),
+    _may("started", _INSTANT),
+    _may("finished", _INSTANT),  # null: not every resource is indexed by it yet
+    PrimaryKeyConstraint("tenant_id", "id", name="search_parameter_pkey"),
+)
+
+# How far all resources of a type are indexed anew: by parameters of `finished` they are, by those of `wanted` not yet.
+search_pass = Table(
+    "search_pass",
+    metadata,
+    _tenant(),
+    _must("type", SmallInteger),
+    _must("wanted", BigInteger),
+    _must("passing", BigInteger, server_default=text("0")),  # above `finished` while a pass is under way
+    _must("finished", BigInteger, server_default=text("0")),
+    _must("after", Text, server_default=text("''")),  # ids up to this one are done in this pass
+    _must("done", BigInteger, server_default=text("0")),
+    _may("total", BigInteger),  # null: not counted yet
+    _must("failed", BigInteger, server_default=text("0")),  # resources that could not be read
+    PrimaryKeyConstraint("tenant_id", "type", name="search_pass_pkey"),
+)
 
 # ---- messages and jobs ------------------------------------------------------------------------------------------
 

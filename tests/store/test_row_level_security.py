@@ -21,6 +21,9 @@ from tests.store.rows import NOW, create, entries, replace
 OF_TENANTS = sorted(set(metadata.tables) - WITHOUT_RLS)
 # Tables that this test's data does not reach by the store's own functions.
 BY_HAND = {
+    "search_parameter": "insert into search_parameter (tenant_id, id, generation, definition, types, created)"
+    " values (%s, 'x', 1, '{}', '{1}', now())",
+    "search_pass": "insert into search_pass (tenant_id, type, wanted) values (%s, 1, 1)",
     "job": "insert into job (tenant_id, kind, payload, state, created) values (%s, 'k', '{}', 'queued', now())",
     "binary_object": "insert into binary_object (tenant_id, key, size, touched) values (%s, 'k', 0, now())",
     "load_mark": 'insert into load_mark (tenant_id, source, "first", "last") values (%s, \'s\', 0, 0)',
