@@ -144,6 +144,8 @@ def compiled(definition: Definition, known: Registry, r4: Registry) -> tuple[Sea
         except (_Misfit, Unsupported) as problem:
             place = problem.place if isinstance(problem, _Misfit) else "expression"
             issues.append(_problem(place, f"{name}: {problem}"))
+        except RecursionError:
+            issues.append(_problem("expression", f"{name}: the expression is too long"))
     if issues:
         raise Wrong(issues[:_SHOWN])
     return tuple(found)

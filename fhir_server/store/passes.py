@@ -62,6 +62,8 @@ async def state(tx: Tx, type_code: int) -> Pass | None:
 
 def start(tx: Tx, type_code: int, generation: int, now: datetime) -> None:
     """Queue that a pass begins which indexes by the parameters of this generation."""
+    # To count takes as long as there are resources, and holds up nobody who reads or writes them.
+    tx.defer("select set_config('statement_timeout', '0', true)")
     tx.defer(_START, (generation, tx.tenant_id, type_code))
     tx.defer(_COUNT, (tx.tenant_id,))
     tx.defer(_STARTED, (now, tx.tenant_id, type_code, generation))

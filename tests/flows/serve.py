@@ -30,13 +30,18 @@ def concord(*argv: str, check: bool = True, **more: str) -> subprocess.Completed
 class Serve:
     """A running server; `ready` holds its JSON line."""
 
-    def __init__(self, folder: Path, *flags: str, port: int = 0, mllp_port: int = 0) -> None:
+    def __init__(self, folder: Path, *flags: str, port: int = 0, mllp_port: int = 0, **settings: str) -> None:
         self.folder = folder
         self.log = (folder.parent / f"{folder.name}.log").open("ab")
         argv = [CONCORD, "serve", "--data-dir", str(folder), "--port", str(port), "--mllp-port", str(mllp_port), *flags]
         begun = time.monotonic()
         self.process = subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=self.log, text=True, env=clean_environ(), start_new_session=True
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=clean_environ(**{f"CONCORD_{name.upper()}": value for name, value in settings.items()}),
+            start_new_session=True,
         )
         self.ready: dict[str, Any] = json.loads(self._line("{"))
         self.took = time.monotonic() - begun
