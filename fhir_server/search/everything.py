@@ -76,7 +76,6 @@ CARE_DATES: Mapping[str, tuple[str, ...]] = {
 }
 # Before the first row.
 START = (-1, 0)
-_ROW = "resource.rid, resource.type, resource.id, resource.body"
 _NUMBERS = [number(name, code) for name, codes in CARE_DATES.items() for code in codes for number in
             (param_id, long_param_id)]  # fmt: skip
 
@@ -108,35 +107,37 @@ class Wanted(msgspec.Struct, frozen=True):
 def select(of: Compartment, wanted: Wanted, tenant_id: int) -> Statement:
     """Return the statement for rows (rank, rid, type, id, body) of a page, and one row more to tell of a next.
 
-    What is referred to is looked up only where members do not fill the page.
+    The compartment is looked up once, without bodies; what it refers to only where members do not fill the page.
     """
     member, member_values = _member(of, wanted, tenant_id)
     other, other_values = _seen(of.others, tenant_id)
-    kept, kept_values = _kept(wanted)
+    own, kept_values = _kept(wanted, "member")
+    kept, _ = _kept(wanted, "resource")
     sql = (
-        "with page as materialized ("  # noqa: S608
-        f"select case when resource.self_key = %s then 0 else 1 end as rank, {_ROW} from resource"
-        f" where {member}{kept} and (case when resource.self_key = %s then 0 else 1 end, resource.rid) > (%s, %s)"
-        " order by 1, resource.rid + 0 limit %s),"
-        f" source as materialized (select resource.type, resource.keys from resource where {member}),"
-        " linked as materialized (select distinct key # link.salt as self_key from source"
-        " join unnest(%s::smallint[], %s::bigint[]) link (type, salt) on link.type = source.type,"
-        " unnest(source.keys) key),"
-        f" other as (select 2 as rank, {_ROW} from resource where (select count(*) from page) <= %s"
+        "with member as materialized (select resource.rid, resource.type, resource.self_key, resource.keys,"  # noqa: S608
+        f" resource.updated, case when resource.self_key = %s then 0 else 1 end as rank from resource where {member}),"
+        f" page as materialized (select member.rank, member.rid from member where (member.rank, member.rid) > (%s, %s)"
+        f"{own} order by 1, 2 limit %s),"
+        " linked as materialized (select distinct key # link.salt as self_key from member"
+        " join unnest(%s::smallint[], %s::bigint[]) link (type, salt) on link.type = member.type,"
+        " unnest(member.keys) key),"
+        " other as (select 2 as rank, resource.rid from resource where (select count(*) from page) <= %s"
         " and resource.tenant_id = %s and resource.body is not null"
         f" and resource.self_key = any(array(select self_key from linked)) and {other}{kept}"
-        " and resource.self_key <> %s and not resource.keys && %s::bigint[]"
-        " and (2, resource.rid) > (%s, %s) order by resource.rid + 0 limit %s)"
-        " select * from page union all select * from other order by rank, rid limit %s"
+        " and resource.rid <> all(array(select rid from member)) and not resource.keys && %s::bigint[]"
+        " and (2, resource.rid) > (%s, %s) order by resource.rid + 0 limit %s),"
+        " found as materialized (select * from page union all select * from other order by rank, rid limit %s)"
+        " select found.rank, resource.rid, resource.type, resource.id, resource.body"
+        " from found join resource on resource.tenant_id = %s and resource.rid = found.rid order by 1, 2"
     )
     more = wanted.count + 1
     values = (
-        *(of.owner, *member_values, *kept_values, of.owner, *wanted.after, more),
-        *member_values,
+        *(of.owner, *member_values),
+        *(*wanted.after, *kept_values, more),
         *([TYPE_CODES[name] for name, _ in of.links], [salt for _, salt in of.links]),
         *(wanted.count, tenant_id, *other_values, *kept_values),
-        *(of.owner, list(of.keys), *wanted.after, more),
-        more,
+        *(list(of.keys), *wanted.after, more),
+        *(more, tenant_id),
     )
     return Statement(sql, values, True)
 
@@ -151,9 +152,12 @@ def _member(of: Compartment, wanted: Wanted, tenant_id: int) -> Sql:
     params: Params = (tenant_id, list(of.keys), of.owner, *values)
     if wanted.within is None:
         return sql, params
-    dated = "select from idx_date x where x.tenant_id = %s and x.rid = resource.rid and x.param = any(%s::int[])"
-    sql += f" and (resource.self_key = %s or not exists ({dated}) or exists ({dated} and x.hi > %s and x.lo < %s))"
-    return sql, (*params, of.owner, tenant_id, _NUMBERS, tenant_id, _NUMBERS, *wanted.within)
+    # An aggregate, since of EXISTS under an OR the planner would make a table of all dates of the tenant.
+    sql += (
+        " and (resource.self_key = %s or (select count(*) = 0 or bool_or(x.hi > %s and x.lo < %s) from idx_date x"
+        " where x.tenant_id = %s and x.rid = resource.rid and x.param = any(%s::int[])))"
+    )
+    return sql, (*params, of.owner, *wanted.within, tenant_id, _NUMBERS)
 
 
 def _seen(groups: Mapping[Tree, Sequence[str]], tenant_id: int) -> Sql:
@@ -165,12 +169,13 @@ def _seen(groups: Mapping[Tree, Sequence[str]], tenant_id: int) -> Sql:
     return f"({' or '.join(f'({piece})' for piece in pieces) or 'false'})", tuple(params)
 
 
-def _kept(wanted: Wanted) -> Sql:
+def _kept(wanted: Wanted, table: str) -> Sql:
     """Return what the client narrows the answer to."""
     sql = ""
     params: Params = ()
     if wanted.since:
-        sql, params = " and resource.updated >= %s", (wanted.since,)
+        sql, params = f" and {table}.updated >= %s", (wanted.since,)
     if wanted.types:
-        sql, params = f"{sql} and resource.type = any(%s::smallint[])", (*params, [TYPE_CODES[n] for n in wanted.types])
+        types = [TYPE_CODES[name] for name in wanted.types]
+        sql, params = f"{sql} and {table}.type = any(%s::smallint[])", (*params, types)
     return sql, params

@@ -94,6 +94,12 @@ SEARCHES = [
     Kind("Patient/_history", PAGE, 300),
     Kind("_history", PAGE, 1000, 3000),  # a page of each type, now and before
     Kind("Patient/p77/_history", 2),
+    Kind("Patient/p77/$everything", 12, 60, 2000),  # each key of the record by each reference
+    Kind("Patient/p77/$everything?_count=5&start=2010-01-01", 5, 100),
+    Kind("Patient/p77/$everything?_count=5", 5, 60),  # nothing is looked up beside the members
+    Kind("Encounter/e155/$everything", 6, 60, 2000),
+    Kind(f"Observation/$lastn?patient=Patient/p77&category={CATEGORY}|laboratory", 1, 60),
+    Kind("DocumentReference/$docref?patient=p77", 0),
 ]
 # What is larger by its nature, with what it is in proportion to.
 LARGER = [
@@ -158,6 +164,9 @@ MINE = [
     Kind("Patient?_revinclude=Observation:subject", 9, 60),
     Kind("Observation?patient.gender=male,female,other", 8, 60),
     Kind("?_type=Patient,Observation,Encounter", 11, 60),
+    Kind("Patient/$everything", 12, 60, 2000),
+    Kind("Observation/$lastn?category=laboratory", 1, 60),
+    Kind("Binary", 0, 60),
 ]
 
 
