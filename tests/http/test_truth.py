@@ -125,6 +125,15 @@ def values(resource: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, VALUES.get(kind, "x")
 
 
+async def test_every_search_parameter_of_r4_is_claimed_but_for_those_left_out(fhir: Client) -> None:
+    of_all = {"Resource", "DomainResource"}
+    every = {(name, p.code) for p in facts.search_parameters() for name in (STORABLE if of_all & {*p.base} else p.base)}
+    resources = (await statement(fhir))["resource"]
+    claimed = {(resource["type"], each["name"]) for resource in resources for each in resource["searchParam"]}
+    assert claimed - every <= {(name, code) for name in STORABLE for code in ("_text", "_content", "_list")}
+    assert {code for _, code in every - claimed} - {"_text", "_content"} == {"_filter", "_query", "near"}
+
+
 async def test_every_search_parameter_of_every_type_is_searched_by(fhir: Client) -> None:
     resources = (await statement(fhir))["resource"]
     urls = [f"{r['type']}?{name}={value}&_count=1" for r in resources for name, value in values(r)]
