@@ -14,7 +14,8 @@ from typing import Any
 from conformance.xml_slots import FHIR, Slot, slots
 
 _PROLOG = '<?xml version="1.0" encoding="UTF-8"?>'
-_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
+# What may stand before a document that the narrative is in JSON, and not inside of another.
+_DECLARATION = re.compile(r"\A\ufeff?\s*(?:<\?xml[^>]*\?>)?")
 # Tab and line ends are written as references, or a reader would turn them into blanks. What XML cannot say at all,
 # and FHIR does not allow but for the two non-characters, becomes the replacement character.
 _SPECIAL = re.compile('[&<>"\x00-\x1f\ufffe\uffff]')

@@ -16,8 +16,9 @@ from fhir_server.http.coding import packed, unpacked
 from fhir_server.http.formats import OFFICIAL, TYPES, Format, View, body_type
 from fhir_server.interactions.message import Request, Response
 
-# Work on so many bytes is done beside the event loop, which answers others meanwhile.
-_LARGE = 1 << 18
+# Work on so many bytes is done beside the event loop, which answers others meanwhile: XML is slow, gzip is not.
+_LARGE_XML = 1 << 16
+_LARGE = 1 << 20
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -38,7 +39,8 @@ async def rendered(response: Response, view: View, pack_from: int, *, keep: bool
     if view.format == "xml" or view.pretty or pack:
         make = _kept if keep else _made
         work = (body, view.format, view.pretty, pack_from if view.gzip else 0)
-        body, pack = await asyncio.to_thread(make, *work) if len(body) > _LARGE else make(*work)
+        large = len(body) > (_LARGE_XML if view.format == "xml" else _LARGE)
+        body, pack = await asyncio.to_thread(make, *work) if large else make(*work)
     if pack:
         headers["content-encoding"] = "gzip"
     return Response(response.status, body, headers)
@@ -66,7 +68,8 @@ async def plain(request: Request, max_body: int) -> Request:
     coding = request.headers.get("content-encoding")
     if not coding or not request.body:
         return request
-    large = len(request.body) > _LARGE >> 3
+    # Packed bytes become many more.
+    large = len(request.body) > _LARGE_XML
     work = (request.body, coding, max_body)
     body = await asyncio.to_thread(unpacked, *work) if large else unpacked(*work)
     headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
@@ -97,7 +100,7 @@ async def as_json(request: Request) -> Request:
 
 async def _from_xml(request: Request) -> Request:
     try:
-        large = len(request.body) > _LARGE
+        large = len(request.body) > _LARGE_XML
         body = await asyncio.to_thread(to_json, request.body) if large else to_json(request.body)
     except Refused as refused:
         raise Invalid(refused.issues) from refused

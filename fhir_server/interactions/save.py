@@ -13,7 +13,7 @@ from conformance.issue import Issue
 from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context
 from fhir_server.errors import Conflict, Invalid, Precondition
-from fhir_server.interactions.body import stamped
+from fhir_server.interactions.body import says_the_same, stamped
 from fhir_server.interactions.content import claim
 from fhir_server.interactions.define import define
 from fhir_server.interactions.draft import Draft, Save, Saved
@@ -132,7 +132,8 @@ def _precondition(draft: Draft, row: Current | None) -> None:
 def _same(draft: Draft, row: Current) -> bool:
     """Tell whether nothing would change, in which case the version stays (http.html#update)."""
     assert draft.members is not None
-    return stamped(draft.members, draft.type, draft.id, row.version, row.updated) == row.body
+    assert row.body is not None
+    return says_the_same(stamped(draft.members, draft.type, draft.id, row.version, row.updated), row.body)
 
 
 def _deletion(now: datetime, draft: Draft, row: Current | None) -> tuple[Saved, Write | None]:

@@ -161,6 +161,15 @@ def test_a_narrative_keeps_its_own_spelling(text: str) -> None:
     assert told(to_json(to_xml(data))) == told(data)
 
 
+@pytest.mark.parametrize("before", ["\ufeff", "<?xml version='1.0'?>", " \n", "<!-- a -->"])
+def test_what_stands_before_a_narrative_is_left_out(before: str) -> None:
+    text = '<div xmlns="http://www.w3.org/1999/xhtml">x</div>'
+    resource = {"resourceType": "Basic", "code": {"text": "c"}, "text": {"status": "empty", "div": before + text}}
+    data = json.dumps(resource).encode()
+    decode("Basic", data)
+    assert told(to_json(to_xml(data)))["text"]["div"] == text
+
+
 def test_a_narrative_takes_along_the_namespaces_declared_around_it() -> None:
     data = (
         b'<f:Basic xmlns:f="http://hl7.org/fhir" xmlns="http://www.w3.org/1999/xhtml" xmlns:h="http://www.w3.org/1999/xhtml">'

@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conformance.issue import Issue
-from conformance.structures import Refused
+from conformance.structures import Refused, decode
 from conformance.xml_read import MAX_ISSUES, to_json
+from conformance.xml_write import to_xml
+from tests.conformance.examples import unhurried
 
+PIECES = [
+    b"",
+    b"<",
+    b">",
+    b"/>",
+    b'"',
+    b"&",
+    b"&#0;",
+    b"<a>",
+    b"<id/>",
+    b"</text>",
+    b"<div/>",
+    b"]]>",
+    b"<!--",
+    b"-->",
+    b"<?x?>",
+]
+PIECES += [
+    b"<![CDATA[",
+    b"<!DOCTYPE a>",
+    b"\xff",
+    b"\0",
+    b" xmlns=''",
+    b" value='1'",
+    b"<Patient>",
+    b"f:",
+    b"\xef\xbb\xbf",
+]
+WHOLE = b"""<?xml version="1.0"?><f:Patient xmlns:f="http://hl7.org/fhir" xmlns="http://www.w3.org/1999/xhtml">
+<f:id value="a"/><f:text><f:status value="generated"/><div title="a &gt; b"><p>x<br/></p></div></f:text>
+<f:contained><f:Basic><f:id value="b"/><f:code><f:text value="c"/></f:code></f:Basic></f:contained>
+<f:extension url="u"><f:valueDecimal value="1.0"/></f:extension><f:active value="true"/><f:name id="n">
+<f:given value="A"/><f:given><f:extension url="v"><f:valueCode value="c"/></f:extension></f:given>
+</f:name></f:Patient>"""
 FHIR = 'xmlns="http://hl7.org/fhir"'
 
 
@@ -116,6 +156,22 @@ def test_every_problem_is_told_in_one_answer_up_to_a_limit() -> None:
 )
 def test_what_is_no_resource_in_xml_is_refused(text: str | bytes, words: str) -> None:
     assert words in refusal(text)[0].diagnostics
+
+
+@unhurried
+@given(
+    st.lists(st.tuples(st.integers(0, len(WHOLE)), st.sampled_from(PIECES), st.integers(0, 6)), min_size=1, max_size=4)
+)
+def test_a_document_that_was_tampered_with_is_refused_or_comes_back_as_it_was(
+    changes: list[tuple[int, bytes, int]],
+) -> None:
+    data = WHOLE
+    for place, piece, gone in changes:
+        data = data[:place] + piece + data[place + gone :]
+    with suppress(Refused):
+        found = to_json(data)
+        decode("Patient", found)
+        assert to_json(to_xml(found)) == found
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,21 @@ async def test_an_update_with_what_was_read_in_xml_changes_nothing(fhir: Client)
     assert (updated.status_code, updated.headers["etag"]) == (200, 'W/"2"')
 
 
+async def test_an_update_that_says_the_same_in_another_way_changes_nothing(fhir: Client) -> None:
+    body = b"""{"valueQuantity": {"unit": "mg", "value": 1.50}, "status": "final", "id": "a", "resourceType":
+      "Observation", "code": {"text": "\\u00e9", "coding": [{"code": "c", "system": "http://s"}]}}"""
+    assert (await send(fhir, body, JSON, "/Observation/a", method="PUT")).status_code == 201
+    xml = (await fhir.get("/Observation/a", headers={"accept": XML})).content
+    for kind, told in ((XML, xml), (JSON, json.dumps(json.loads(body)).replace("1.5", "1.50").encode())):
+        again = await send(fhir, told, kind, "/Observation/a", method="PUT")
+        assert (again.status_code, again.headers["etag"]) == (200, 'W/"1"'), kind
+        assert "\\u00e9" in again.text
+    for other in (b"1.500", b"1.5", b"15e-1"):
+        answer = await send(fhir, body.replace(b"1.50", other), JSON, "/Observation/a", method="PUT")
+        assert answer.headers["etag"] != 'W/"1"'
+        assert b'"value": ' + other in answer.content
+
+
 @pytest.mark.parametrize("kind", ["application/fhir+xml", "application/xml; charset=UTF-8", "text/xml"])
 async def test_xml_is_taken_under_each_of_its_names(fhir: Client, kind: str) -> None:
     assert (await send(fhir, OBSERVATION, kind)).status_code == 201
