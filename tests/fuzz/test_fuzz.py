@@ -1,0 +1,37 @@
+"""A short run of the fuzzer, from one seed that stays and one that does not; `python -m tests.fuzz` is the long one."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from fhir_server.app import opened
+from fhir_server.settings import Settings
+from tests.fuzz.world import World
+
+REQUESTS = 400
+
+
+@pytest.fixture
+def _logs() -> Iterator[None]:
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.usefixtures("_logs")
+@pytest.mark.parametrize("seed", [1, secrets.randbelow(1 << 31)], ids=["known", "new"])
+async def test_no_request_brings_a_fault_a_hang_or_anothers_record(server_dsn: str, seed: int) -> None:
+    async with opened(Settings.load(env="test"), server_dsn) as concord:
+        world = World(concord)
+        structlog.configure(processors=[world.heard])
+        await world.prepare(f"fuzz-{seed}-{secrets.token_hex(4)}")
+        await asyncio.gather(*(world.run(seed + n, REQUESTS) for n in range(2)))
+        await world.settle()
+    assert not world.findings, f"seed {seed}\n" + "\n\n".join(map(str, world.findings.values()))
+    # It gets past the first checks: reads, writes and refusals of all kinds were answered.
+    assert {200, 201, 400, 404} <= set(world.statuses)
