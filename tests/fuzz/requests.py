@@ -238,7 +238,7 @@ class Maker:
         random = self.random
         found = {
             "authorization": f"Bearer {random.choice(self._tokens)}",
-            "accept": random.choice((_ACCEPT[1],) * 30 + _ACCEPT),
+            "accept": random.choice((_ACCEPT[1],) * 90 + _ACCEPT),
         }
         if kind or random.random() < 0.1:
             found["content-type"] = kind if random.random() < 0.93 else random.choice(_CONTENT)
