@@ -145,6 +145,8 @@ def limits_of(settings: Settings) -> Limits:
         max_values=settings.max_search_values,
         max_includes=settings.max_includes,
         max_links=settings.max_chain_links,
+        max_sorts=settings.max_sorts,
+        exact_total=settings.exact_total,
         max_link_types=settings.max_chain_types,
         max_chain_targets=settings.max_chain_targets,
         max_form=settings.max_form_bytes,

@@ -177,6 +177,10 @@ class Settings(BaseSettings):
     max_chain_links: int = _row(
         64, "Most links of a search's chains, each type that a link branches to counted; more get 400.", ge=1
     )
+    max_sorts: int = _row(8, "Most search parameters that one search is sorted by; more get 400.", ge=1)
+    exact_total: int = _row(
+        1000, "With `_total=estimate`, a search expected to find no more than this is counted.", unit="resources", ge=0
+    )
     max_chain_types: int = _row(
         20, "Most types that a link may lead to without naming one; more get 400.", unit="types", ge=1
     )

@@ -69,7 +69,7 @@ def _owner(ctx: Context, request: Request) -> tuple[str, str]:
 def _wanted(service: Service, given: Given, bound: object) -> Wanted:
     start, end = given.one("start", beginning), given.one("end", ending)
     cursor = given.one("_cursor", str)
-    after = service.seal.open(cursor, bound) if cursor is not None else START
+    after = service.seal.open(cursor, bound, tuple[int, int]) if cursor is not None else START
     if after is None:
         raise Invalid("_cursor does not belong to this operation: start again without it", "http._cursor")
     return Wanted(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -31,9 +29,9 @@ from fhir_server.store.history import Group, Version, Window
 _T = TypeVar("_T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# Where a page ended: microseconds since 1970, row, version. It shows nothing and opens nothing, so it is not signed.
-_PLACE = struct.Struct("!qqi")
 _TAKEN = frozenset(("_count", "_since", "_at", "_sort", "_summary", "_elements", "_cursor"))
+# A page may be larger than the last, or show less of each version, without being of another history.
+_OF_THE_WINDOW = frozenset(("_since", "_at", "_sort"))
 
 
 async def vread(service: Service, ctx: Context, request: Request) -> Response:
@@ -65,19 +63,19 @@ async def history(service: Service, ctx: Context, request: Request) -> Response:
     """Return the versions of one resource, the newest first, deletions as entries, in pages."""
     resource_type, resource_id, _ = request.path
     row = await find(service, ctx, resource_type, resource_id)
-    window = msgspec.structs.replace(_window(service, request), rid=row.rid)
+    window = msgspec.structs.replace(_window(service, ctx, request), rid=row.rid)
     total = None if window.since or window.at else row.version
     return await _page(service, ctx, request, [Group([TYPE_CODES[resource_type]])], window, total)
 
 
 async def type_history(service: Service, ctx: Context, request: Request) -> Response:
     """Return the versions of all resources of a type that the grant may search."""
-    return await _page(service, ctx, request, _groups(service, ctx, request.path[:1]), _window(service, request))
+    return await _page(service, ctx, request, _groups(service, ctx, request.path[:1]), _window(service, ctx, request))
 
 
 async def system_history(service: Service, ctx: Context, request: Request) -> Response:
     """Return the versions of all resources of the types that the grant may search."""
-    return await _page(service, ctx, request, _groups(service, ctx, STORABLE), _window(service, request))
+    return await _page(service, ctx, request, _groups(service, ctx, STORABLE), _window(service, ctx, request))
 
 
 def _groups(service: Service, ctx: Context, types: Sequence[str]) -> list[Group]:
@@ -108,7 +106,8 @@ async def _page(
     links: list[Link] = [link("self", address, [*request.query, *request.look])]
     if len(found) > window.count:
         query = [pair for pair in request.query if pair[0] != "_cursor"]
-        links.append(link("next", address, [*query, ("_cursor", _closed(page[-1])), *request.look]))
+        cursor = ("_cursor", _closed(service, ctx, request, page[-1]))
+        links.append(link("next", address, [*query, cursor, *request.look]))
     seen = [
         version
         for version in page
@@ -143,7 +142,7 @@ def _entry(base: str, version: Version, wanted: Subset | None) -> bytes:
 # ---- what is asked for ------------------------------------------------------------------------------------------
 
 
-def _window(service: Service, request: Request) -> Window:
+def _window(service: Service, ctx: Context, request: Request) -> Window:
     """Return what the parameters ask for; raise Invalid naming one that cannot be used."""
     given = dict(_single(request))
     count = _value(given, "_count", _whole) or service.limits.default_page
@@ -152,7 +151,7 @@ def _window(service: Service, request: Request) -> Window:
         count=max(1, min(count, service.limits.max_page)),
         since=since[0] if since else None,
         at=at,
-        after=_value(given, "_cursor", _opened),
+        after=_opened(service, ctx, request, given["_cursor"]) if "_cursor" in given else None,
         descending=_value(given, "_sort", _descending) is not False,
     )
 
@@ -176,7 +175,7 @@ def _value(given: dict[str, str], name: str, read: Callable[[str], _T]) -> _T | 
         return None
     try:
         return read(given[name])
-    except (ValueError, OverflowError, struct.error) as wrong:
+    except (ValueError, OverflowError) as wrong:
         raise Invalid(f"{name}={given[name][:100]} cannot be used: {wrong}", f"http.{name}") from wrong
 
 
@@ -192,11 +191,21 @@ def _descending(text: str) -> bool:
     return text.startswith("-")
 
 
-def _closed(version: Version) -> str:
-    place = _PLACE.pack((version.updated - _EPOCH) // _MICROSECOND, version.rid, version.version)
-    return urlsafe_b64encode(place).decode()
+def _closed(service: Service, ctx: Context, request: Request, version: Version) -> str:
+    # Microseconds since 1970, row, version.
+    place = ((version.updated - _EPOCH) // _MICROSECOND, version.rid, version.version)
+    return service.seal.close(place, _bound(ctx, request))
 
 
-def _opened(text: str) -> tuple[datetime, int, int]:
-    microseconds, rid, version = _PLACE.unpack(urlsafe_b64decode(text.encode("ascii")))
+def _opened(service: Service, ctx: Context, request: Request, token: str) -> tuple[datetime, int, int]:
+    place = service.seal.open(token, _bound(ctx, request), tuple[int, int, int])
+    if place is None:
+        raise Invalid("_cursor does not belong to this history: start again without it", "http._cursor")
+    microseconds, rid, version = place
     return _EPOCH + microseconds * _MICROSECOND, rid, version
+
+
+def _bound(ctx: Context, request: Request) -> tuple[object, ...]:
+    """Return what a page token of a history is good for: its tenant, subject, address and window alone."""
+    query = [pair for pair in request.query if pair[0] in _OF_THE_WINDOW]
+    return "history", ctx.tenant.id, ctx.grant.subject, request.path, query

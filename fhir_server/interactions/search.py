@@ -16,7 +16,7 @@ from conformance.r4.types import CODE_TYPES
 from conformance.structures import STORABLE
 from fhir_server.context import Context
 from fhir_server.errors import Forbidden, Invalid, TooLarge, UnsupportedMedia
-from fhir_server.interactions import subset
+from fhir_server.interactions import subset, totals
 from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.include import Row, included
 from fhir_server.interactions.message import Request, Response, preference, require_id
@@ -26,6 +26,7 @@ from fhir_server.interactions.subset import cut
 from fhir_server.search import across, plan
 from fhir_server.search.across import Part
 from fhir_server.search.request import SearchRequest, parse
+from fhir_server.search.sort import shown as shown_as
 from fhir_server.search.tree import AllKeys, IdIn, Tree, all_of, any_of
 from fhir_server.smart.policy import visible
 from fhir_server.store.wire import Rows
@@ -107,20 +108,37 @@ async def _answer(service: Service, ctx: Context, request: Request, where: Where
     wanted = subset.asked(query, where.types, counts=True)
     if wanted and wanted.summary == "text" and asked.includes:
         raise Invalid("_include and _revinclude cannot be used with _summary=text", "http._summary")
-    total = await _total(service, ctx, parts) if asked.total != "none" else None
     rows = await _rows(service, ctx, parts) if asked.count else []
     page = rows[: asked.count]
-    address = f"{ctx.base}/{where.address}".rstrip("/")
-    links: list[Link] = [link("self", address, [*asked.applied, *request.look])]
-    if len(rows) > asked.count:
-        cursor = service.pager.sign(_bound(asked, where), ctx.tenant.id, ctx.grant.subject, page[-1])
-        links.append(link("next", address, [*asked.applied, ("_cursor", cursor), *request.look]))
+    total = await totals.total(service, ctx, parts, len(rows))
     matches = [Row(asked.type if len(parts) == 1 else CODE_TYPES[row[-1]], row[0], row[1], row[4]) for row in page]
     entries = [
         entry(f"{ctx.base}/{row.type}/{row.id}", cut(row.type, row.body, wanted), mode="match") for row in matches
     ]
     entries += await included(service, ctx, asked.includes, matches, wanted)
-    return Response(200, bundle("searchset", [*entries, *_left_out(asked)], links, ctx.now, total))
+    cursor = None
+    if len(rows) > asked.count > 0:
+        cursor = service.pager.sign(_bound(asked, where), ctx.tenant.id, ctx.grant.subject, page[-1])
+    links = _links(f"{ctx.base}/{where.address}".rstrip("/"), asked, total, cursor, request.look)
+    said = [*_left_out(asked), *totals.outcomes(total)]
+    return Response(200, bundle("searchset", [*entries, *said], links, ctx.now, total.number))
+
+
+def _links(address: str, asked: SearchRequest, total: totals.Total, cursor: str | None, look: Query) -> list[Link]:
+    """Return the links: `self` says what was done, its order and the size of the page also where nobody asked."""
+    done = dict(asked.applied)
+    shown = list(asked.applied)
+    if asked.count:
+        shown += [] if "_sort" in done else [("_sort", shown_as(asked.sort))]
+        shown += [] if "_count" in done else [("_count", str(asked.count))]
+    shown = [(name, total.kind if name == "_total" else value) for name, value in shown]
+    here = [("_cursor", asked.cursor)] if asked.cursor else []
+    links = [link("self", address, [*shown, *here, *look])]
+    if asked.cursor:
+        links.append(link("first", address, [*asked.applied, *look]))
+    if cursor:
+        links.append(link("next", address, [*asked.applied, ("_cursor", cursor), *look]))
+    return links
 
 
 async def _parts(service: Service, ctx: Context, request: Request, where: Where, query: Query) -> list[Part]:
@@ -187,13 +205,6 @@ async def _rows(service: Service, ctx: Context, parts: Sequence[Part]) -> Rows:
     tenant = ctx.tenant.id
     statement = plan.select(parts[0][0], tenant, parts[0][1]) if len(parts) == 1 else across.select(parts, tenant)
     return await service.db.fetch(tenant, statement.sql, statement.params, custom_plan=True)
-
-
-async def _total(service: Service, ctx: Context, parts: Sequence[Part]) -> int:
-    """Return how many rows match, counted: an estimate may be no worse than that."""
-    statement = across.count(parts, ctx.tenant.id)
-    rows = await service.db.fetch(ctx.tenant.id, statement.sql, statement.params, custom_plan=True)
-    return sum(int(row[0]) for row in rows)
 
 
 def _left_out(asked: SearchRequest) -> list[bytes]:

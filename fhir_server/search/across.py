@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from conformance.r4.types import TYPE_CODES
 from fhir_server.errors import Invalid
-from fhir_server.search import plan
+from fhir_server.search import order, plan
 from fhir_server.search.plan import Statement
 from fhir_server.search.request import SearchRequest
 from fhir_server.search.tree import Tree
@@ -19,24 +19,32 @@ Part = tuple[SearchRequest, Tree]
 
 
 def select(parts: Sequence[Part], tenant_id: int) -> Statement:
-    """Return the statement for a page of rows (rid, id, version, updated, body, type), and one row more.
+    """Return the statement for a page of rows (rid, id, version, updated, body, values of sort keys, type), one more.
 
     All parts have the same order, count and position. Raises Invalid for an order that types do not share.
     """
     first = parts[0][0]
-    if [key.code for key in first.sort] != ["_lastUpdated"]:
-        raise Invalid("a search of several types is sorted by _lastUpdated or -_lastUpdated", "http._sort")
+    for other, _ in parts[1:]:
+        for key, same in zip(other.sort, first.sort, strict=True):
+            if key.kind != same.kind:
+                text = f"{key.code} of {other.type} and of {first.type} are of different types: no order has both"
+                raise Invalid(text, "http._sort")
     pieces, params = [], []
     for request, restrict in parts:
         made = plan.select(request, tenant_id, restrict)
         pieces.append(f"select page.*, %s::smallint as type from ({made.sql}) page")  # noqa: S608
         params += [TYPE_CODES[request.type], *made.params]
-    way = "desc" if first.sort[0].descending else "asc"
-    sql = f"{' union all '.join(pieces)} order by updated {way}, rid {way} limit %s"
+    sql = f"select * from ({' union all '.join(pieces)}) page order by {order.outer(first.sort)} limit %s"  # noqa: S608
     return Statement(sql, (*params, first.count + 1), True)
 
 
 def count(parts: Sequence[Part], tenant_id: int) -> Statement:
     """Return the statement for the number of rows that match of each type, a row each."""
     made = [plan.count(request, tenant_id, restrict) for request, restrict in parts]
+    return Statement(" union all ".join(one.sql for one in made), tuple(v for one in made for v in one.params), True)
+
+
+def found(parts: Sequence[Part], tenant_id: int) -> Statement:
+    """Return the statement for all rows that match, without columns: the planner says how many it expects."""
+    made = [plan.found(request, tenant_id, restrict) for request, restrict in parts]
     return Statement(" union all ".join(one.sql for one in made), tuple(v for one in made for v in one.params), True)

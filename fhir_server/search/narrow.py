@@ -6,6 +6,7 @@ http://hl7.org/fhir/R4/search.html#prefix
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -115,6 +116,18 @@ def entry(leaf: Narrow) -> Sql:
     return _date(leaf.matches)
 
 
+def tiers(matches: Sequence[DateMatch | NumberMatch], number: int) -> list[Sql]:
+    """Return what the matches of one parameter ask of its entries, by the numbers that those have, after an `and`."""
+    found: list[list[Sql]] = [[] for _ in range(number)]
+    for match in matches:
+        for tier, pieces in enumerate(found):
+            if isinstance(match, DateMatch):
+                pieces.append(_filled(_DATES[match.prefix][tier], _bounds(match)))
+            else:
+                pieces.append(_filled(_NUMBERS[match.prefix], _numbers(match)))
+    return [("".join(sql for sql, _ in one), tuple(v for _, values in one for v in values)) for one in found]
+
+
 def selective(matches: tuple[DateMatch, ...]) -> bool:
     """Tell whether the comparisons of a date leave a window no wider than a month or so, and so few rows."""
     lows = [m.low if m.prefix in ("eq", "ge", "ap") else m.high for m in matches if m.prefix in _FROM]
@@ -130,9 +143,12 @@ def _string(leaf: StringStarts) -> Sql:
 
 
 def _number(leaf: NumberMatch) -> Sql:
-    bounds = {"low": leaf.low, "high": leaf.high, "exact": leaf.exact}
-    sql, params = _filled(_NUMBERS[leaf.prefix], bounds)
+    sql, params = _filled(_NUMBERS[leaf.prefix], _numbers(leaf))
     return f"(x.param = %s{sql})", (leaf.param, *params)
+
+
+def _numbers(leaf: NumberMatch) -> dict[str, float]:
+    return {"low": leaf.low, "high": leaf.high, "exact": leaf.exact}
 
 
 def _element(leaf: ElementMatch) -> Sql:

@@ -1,44 +1,40 @@
-"""The opaque cursor of a next link: where a page ended, signed for one tenant, type, query and subject.
+"""The page token of a search: where a page ended, sealed for one tenant, query and subject.
 
 http://hl7.org/fhir/R4/http.html#paging
 """
 
 from __future__ import annotations
 
-import hmac
-import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from fhir_server.errors import Invalid
+from fhir_server.search import order
 from fhir_server.search.request import Position, SearchRequest
+from fhir_server.search.seal import Seal
+from fhir_server.search.sort import Kind, Sort
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# Microseconds since 1970, and the row.
-_PLACE = struct.Struct("!qq")
-_SIGNATURE = 16
 # A page may be larger than the last, and show another total, without being of another query.
-_NOT_OF_THE_QUERY = frozenset(("_count", "_total", "_cursor"))
+NOT_OF_THE_QUERY = frozenset(("_count", "_total", "_cursor"))
+_ROW_COLUMN: dict[Kind, int] = {"updated": 3, "id": 1}
+_MOMENTS = frozenset(("updated", "date"))
 
 
 class Pager:
-    """Signs and opens cursors with the installation's secret."""
+    """Seals and opens page tokens with the installation's secret."""
 
     def __init__(self, secret: bytes) -> None:
-        if not secret:
-            raise ValueError("signing needs the installation's secret")
-        self._key = blake2b(secret, digest_size=32, person=b"concord-pages").digest()
+        self._seal = Seal(secret)
 
     def sign(self, request: SearchRequest, tenant_id: int, subject: str, row: Sequence[Any]) -> str:
-        """Return the cursor that resumes `request` after `row`, a row of `plan.select`."""
-        place = _PLACE.pack((row[3] - _EPOCH) // _MICROSECOND, row[0])
-        return urlsafe_b64encode(place + self._signature(place, request, tenant_id, subject)).decode()
+        """Return the token that resumes `request` after `row`, a row of `plan.select`."""
+        place = (_values(request.sort, row), row[0], row[1])
+        return self._seal.close(place, _bound(request, tenant_id, subject))
 
     def resume(self, request: SearchRequest, tenant_id: int, subject: str) -> SearchRequest:
         """Return the request with `after` set from its cursor, or itself where it has none.
@@ -47,26 +43,27 @@ class Pager:
         """
         if request.cursor is None:
             return request
-        place = self._opened(request.cursor, request, tenant_id, subject)
+        bound = _bound(request, tenant_id, subject)
+        place = self._seal.open(request.cursor, bound, tuple[list[int | float | str | None], int, str])
         if place is None:
             raise Invalid("_cursor does not belong to this search: start again without it", "http._cursor")
-        microseconds, rid = _PLACE.unpack(place)
-        after = Position(_EPOCH + microseconds * _MICROSECOND, rid)
-        return msgspec.structs.replace(request, after=after)
+        values, rid, resource_id = place
+        moments = [key.kind in _MOMENTS for key in request.sort]
+        found = tuple(_moment(v) if is_moment else v for v, is_moment in zip(values, moments, strict=True))
+        return msgspec.structs.replace(request, after=Position(found, rid, resource_id))
 
-    def _opened(self, cursor: str, request: SearchRequest, tenant_id: int, subject: str) -> bytes | None:
-        try:
-            token = urlsafe_b64decode(cursor.encode("ascii"))
-        except ValueError:
-            return None
-        # Base64 has several spellings of the same bytes, and a decoder that skips what it does not know.
-        if urlsafe_b64encode(token).decode() != cursor:
-            return None
-        place, signature = token[: _PLACE.size], token[_PLACE.size :]
-        expected = self._signature(place, request, tenant_id, subject)
-        return place if hmac.compare_digest(signature, expected) else None
 
-    def _signature(self, place: bytes, request: SearchRequest, tenant_id: int, subject: str) -> bytes:
-        query = [pair for pair in request.applied if pair[0] not in _NOT_OF_THE_QUERY]
-        bound = msgspec.json.encode((tenant_id, subject, request.type, query, request.sort))
-        return blake2b(place + bound, digest_size=_SIGNATURE, key=self._key).digest()
+def _bound(request: SearchRequest, tenant_id: int, subject: str) -> tuple[Any, ...]:
+    query = [pair for pair in request.applied if pair[0] not in NOT_OF_THE_QUERY]
+    return "search", tenant_id, subject, request.type, query, [(key.code, key.descending) for key in request.sort]
+
+
+def _values(sort: Sequence[Sort], row: Sequence[Any]) -> list[Any]:
+    """Return what a row has of each sort key, moments as microseconds since 1970."""
+    behind = {at: 5 + place for place, at in enumerate(order.behind(sort))}
+    found = (row[behind.get(at, _ROW_COLUMN.get(key.kind, 0))] for at, key in enumerate(sort))
+    return [(value - _EPOCH) // _MICROSECOND if isinstance(value, datetime) else value for value in found]
+
+
+def _moment(value: Any) -> datetime | None:
+    return None if value is None else _EPOCH + value * _MICROSECOND

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from conformance.r4.types import TYPE_CODES
+from fhir_server.search import order
 from fhir_server.search.narrow import Narrow, OneDate, Params, Sql, entry, selective, table_of
 from fhir_server.search.request import SearchRequest
 from fhir_server.search.tree import (
@@ -42,7 +43,8 @@ from fhir_server.search.tree import (
     all_of,
 )
 
-_COLUMNS = "rid, id, version, updated, body"
+# From so many conditions on, the planner takes them for independent and expects too many rows to meet them all.
+_SEVERAL = 2
 _LIVE = "resource.tenant_id = %s and resource.type = %s and resource.body is not null"
 
 
@@ -57,23 +59,29 @@ class Statement(msgspec.Struct, frozen=True):
 def select(request: SearchRequest, tenant_id: int, restrict: Tree) -> Statement:
     """Return the statement for a page of rows (rid, id, version, updated, body), and one row more to tell of a next.
 
-    `restrict` is what the grant may see.
+    Behind these columns stand the values of sort keys that are in no column, `order.behind`. `restrict` is what the
+    grant may see.
     """
     tree = all_of((request.tree, restrict, _found_by(restrict)))
-    where, params = _asked(tree, tenant_id, request.type)
-    descending = request.sort[0].descending
-    if request.after:
-        where += f" and (resource.updated, resource.rid) {'<' if descending else '>'} (%s, %s)"
-        params += (request.after.updated, request.after.rid)
-    sql = f"select {_COLUMNS} from resource where {where} order by {_order(tree, descending)} limit %s"  # noqa: S608
-    return Statement(sql, (*params, request.count + 1), _pinned(tree))
+    page = order.Page(request.sort, request.after, request.count + 1, tenant_id)
+    if order.walkable(page.first) and not _few(tree):
+        bounded, others = order.bounds(tree, page.first)
+        if _conditions(others) < _SEVERAL:
+            return Statement(*order.walk(page, TYPE_CODES[request.type], condition(others, tenant_id), bounded), True)
+    hidden = _conditions(tree) >= _SEVERAL
+    return Statement(*order.matches(page, _asked(tree, tenant_id, request.type), hidden), _pinned(tree))
 
 
 def count(request: SearchRequest, tenant_id: int, restrict: Tree) -> Statement:
     """Return the statement for the number of rows that match, which reads every one of them in the index."""
+    return found(request, tenant_id, restrict, "count(*)")
+
+
+def found(request: SearchRequest, tenant_id: int, restrict: Tree, columns: str = "") -> Statement:
+    """Return the statement for all rows that match, with these columns."""
     tree = all_of((request.tree, restrict, _found_by(restrict)))
     where, params = _asked(tree, tenant_id, request.type)
-    return Statement(f"select count(*) from resource where {where}", params, _pinned(tree))  # noqa: S608
+    return Statement(f"select {columns} from resource where {where}", params, _pinned(tree))  # noqa: S608
 
 
 def rows_of(resource_type: str, tree: Tree, tenant_id: int, restrict: Tree) -> Sql:
@@ -83,7 +91,8 @@ def rows_of(resource_type: str, tree: Tree, tenant_id: int, restrict: Tree) -> S
     """
     tree = all_of((tree, restrict, _found_by(restrict)))
     where, params = _asked(tree, tenant_id, resource_type)
-    return f"{where} order by {_order(tree, True)}", params
+    hidden = " + interval '0'" if _conditions(tree) >= _SEVERAL else ""
+    return f"{where} order by resource.updated{hidden} desc, resource.rid desc", params
 
 
 def seen_by(restrict: Tree) -> Tree:
@@ -107,21 +116,20 @@ def _found_by(restrict: Tree) -> Tree:
     return all_of(AllKeys((part.self_key,)) for part in parts if isinstance(part, OfPatient))
 
 
-def _order(tree: Tree, descending: bool) -> str:
-    """Return the order; both columns run the same way, so that a row-value comparison pages.
-
-    Where two conditions meet, the planner takes them for independent, expects plenty of matches and walks the time
-    index for a page that never fills (190 ms where 1.9 would do). Adding nothing to the column hides that index. One
-    dense key alone must keep it (212 ms without). A narrow window of dates hides it too: what happened long ago was
-    written long ago, at the far end of that walk.
-    """
-    way = "desc" if descending else "asc"
-    time = "resource.updated" if _conditions(tree) < 2 else "resource.updated + interval '0'"
-    return f"{time} {way}, resource.rid {way}"
+def _few(tree: Tree) -> bool:
+    """Tell whether few rows can match, whatever else is asked: those of a patient, or some that are named."""
+    parts = tree.parts if isinstance(tree, And) else (tree,)
+    return any(isinstance(part, Nothing | OfPatient | IdIn | SelfKeyIn) for part in parts)
 
 
 def _conditions(tree: Tree | OneDate) -> int:
-    """Return how many index conditions must hold together; a narrow window of dates counts for two."""
+    """Return how many index conditions must hold together; a narrow window of dates counts for two.
+
+    Where two meet, the planner takes them for independent, expects plenty of matches and walks the index of the order
+    for a page that never fills (190 ms where 1.9 would do). Adding nothing to its column hides that index. One dense
+    key alone must keep it (212 ms without). A narrow window of dates hides it too: what happened long ago was written
+    long ago, at the far end of that walk.
+    """
     match tree:
         case DateMatch():
             return 1 + selective((tree,))

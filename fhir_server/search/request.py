@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -16,7 +16,7 @@ from conformance.issue import Issue, error
 from conformance.search_params import Registry, SearchParam
 from fhir_server.errors import Invalid
 from fhir_server.limits import Limits
-from fhir_server.search import include
+from fhir_server.search import include, sort
 from fhir_server.search.chain import LIST, Unknown, link, linked, member
 from fhir_server.search.composite import together
 from fhir_server.search.composite_parts import composite
@@ -25,24 +25,19 @@ from fhir_server.search.include import Include
 from fhir_server.search.match import LEAVES, Asked
 from fhir_server.search.modify import modifiers, question
 from fhir_server.search.reference import Place
+from fhir_server.search.sort import Sort
 from fhir_server.search.terms import split
 from fhir_server.search.tree import Everything, Tree, all_of, any_of
 
 Total: TypeAlias = Literal["none", "estimate", "accurate"]
 
 
-class Sort(msgspec.Struct, frozen=True):
-    """One key of the order."""
-
-    code: str = "_lastUpdated"
-    descending: bool = True
-
-
 class Position(msgspec.Struct, frozen=True):
-    """The last row of a page: the next page begins after it."""
+    """The last row of a page, by its values of the sort keys: the next page begins after it."""
 
-    updated: datetime
+    values: tuple[Any, ...]
     rid: int
+    id: str = ""
 
 
 class SearchRequest(msgspec.Struct, frozen=True):
@@ -112,12 +107,15 @@ class _Reader:
         self._ignored: list[str] = []
         self._includes: list[Include] = []
         self._controls: dict[str, str] = {}
+        self._sort: tuple[Sort, ...] = (Sort(),)
 
     def take(self, name: str, value: str) -> None:
         """Read one parameter."""
         try:
             _check_text(name, value)
-            if name in _CONTROLS:
+            if name == "_sort":
+                self._order(value)
+            elif name in _CONTROLS:
                 self._control(name, value)
             else:
                 self._filter(name, value)
@@ -131,14 +129,17 @@ class _Reader:
         count = min(int(given.get("_count", limits.default_page)), limits.max_page)
         if given.get("_summary") == "count":
             count = 0
-        total: Total = "accurate" if count == 0 else _TOTALS[given.get("_total", "none")]
+        total = _TOTALS[given.get("_total", "none")]
+        if count == 0 and total == "none":
+            # Nothing else is asked for.
+            total = "accurate"
         shown = {name: text for name, text in given.items() if name != "_cursor"}
         if "_count" in shown:
             shown["_count"] = str(min(int(shown["_count"]), limits.max_page))
         return SearchRequest(
             type=self._type,
             tree=all_of(self._trees) if self._trees else Everything(),
-            sort=(Sort(descending=given.get("_sort") != "_lastUpdated"),),
+            sort=self._sort,
             count=count,
             total=total,
             cursor=given.get("_cursor"),
@@ -152,6 +153,11 @@ class _Reader:
             raise ValueError("given more than once")
         _CONTROLS[name](value)
         self._controls[name] = value
+
+    def _order(self, value: str) -> None:
+        keys = sort.read(self._registry, self._place.base, self._type, value, self._limits.max_sorts)
+        self._control("_sort", value)
+        self._sort = keys
 
     def _filter(self, name: str, value: str) -> None:
         try:
@@ -245,7 +251,7 @@ def _one_of(*allowed: str) -> Callable[[str], None]:
 
 _CONTROLS: dict[str, Callable[[str], None]] = {
     "_count": _whole,
-    "_sort": _one_of("_lastUpdated", "-_lastUpdated"),
+    "_sort": lambda value: None,
     "_total": _one_of(*_TOTALS),
     "_summary": _one_of("true", "text", "data", "count", "false"),
     "_elements": lambda value: None,

@@ -182,7 +182,7 @@ idx_string = Table(
     _must("value", Text(collation="C")),  # case and accents folded before it comes here
     _must("rid", BigInteger),
 )
-Index("idx_string_value", *(idx_string.c[c] for c in ("tenant_id", "param", "value")), postgresql_include=["rid"])
+Index("idx_string_value", *(idx_string.c[c] for c in ("tenant_id", "param", "value", "rid")))
 Index("idx_string_rid", idx_string.c.tenant_id, idx_string.c.rid)
 
 idx_number = Table(
@@ -194,7 +194,7 @@ idx_number = Table(
     _must("hi", Double),
     _must("rid", BigInteger),
 )
-Index("idx_number_lo", *(idx_number.c[c] for c in ("tenant_id", "param", "lo")), postgresql_include=["hi", "rid"])
+Index("idx_number_lo", *(idx_number.c[c] for c in ("tenant_id", "param", "lo", "rid")), postgresql_include=["hi"])
 Index("idx_number_rid", idx_number.c.tenant_id, idx_number.c.rid)
 
 # An element that repeats, such as Observation.component, with what a composite parameter asks of it together.

@@ -51,7 +51,7 @@ async def test_a_compartment_is_searched_by_post_as_well(fhir: Client) -> None:
     for form, found in ({"code": "718-7"}, 1), ({"code": "2951-2"}, 0), ({}, 1):
         answer = await fhir.post("/Patient/ada/Observation/_search", data=form)
         assert (answer.status_code, len(answer.json().get("entry", []))) == (200, found), answer.text
-    assert answer.json()["link"][0]["url"] == f"{fhir.base}/Patient/ada/Observation"
+    assert answer.json()["link"][0]["url"].partition("?")[0] == f"{fhir.base}/Patient/ada/Observation"
     assert (await fhir.get("/Patient/ada/Observation/_search")).status_code == 405
     assert (await fhir.post("/Observation/x/Patient/_search", data={})).status_code == 404
 

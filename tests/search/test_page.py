@@ -1,4 +1,4 @@
-"""The signed cursor of a next link. http://hl7.org/fhir/R4/http.html#paging"""
+"""The sealed cursor of a next link. http://hl7.org/fhir/R4/http.html#paging"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def asked(cursor: str | None = None, *more: tuple[str, str], resource_type: str 
 
 def test_a_cursor_leads_to_where_its_page_ended() -> None:
     cursor = PAGER.sign(asked(), 1, "anna", ROW)
-    assert PAGER.resume(asked(cursor), 1, "anna").after == Position(UPDATED, 42)
+    assert PAGER.resume(asked(cursor), 1, "anna").after == Position((UPDATED,), 42, "id")
 
 
 @given(
@@ -36,13 +36,13 @@ def test_a_cursor_leads_to_where_its_page_ended() -> None:
 def test_any_moment_and_row_comes_back_exactly(moment: datetime, rid: int) -> None:
     moment = moment.replace(tzinfo=UTC)
     cursor = PAGER.sign(asked(), 1, "anna", (rid, "id", 1, moment, b""))
-    assert PAGER.resume(asked(cursor), 1, "anna").after == Position(moment, rid)
+    assert PAGER.resume(asked(cursor), 1, "anna").after == Position((moment,), rid, "id")
 
 
 def test_a_moment_in_another_zone_is_the_same_moment() -> None:
     other = UPDATED.astimezone(datetime.now().astimezone().tzinfo) + timedelta()
     cursor = PAGER.sign(asked(), 1, "anna", (42, "id", 1, other, b""))
-    assert PAGER.resume(asked(cursor), 1, "anna").after == Position(UPDATED, 42)
+    assert PAGER.resume(asked(cursor), 1, "anna").after == Position((UPDATED,), 42, "id")
 
 
 def test_a_search_without_a_cursor_starts_at_the_beginning() -> None:
@@ -91,7 +91,7 @@ def test_a_cursor_changed_in_any_character_is_refused(data: st.DataObject) -> No
             PAGER.resume(asked(changed), 1, "anna")
 
 
-@pytest.mark.parametrize("cursor", ["x", "é", "=", "AAAA", "A" * 1000, "-_-_", "a b", "!"])
+@pytest.mark.parametrize("cursor", ["x", "é", "=", "AAAA", "AAAAAAAAAAAAAAAAAAAAAA==", "A" * 1000, "-_-_", "a b", "!"])
 def test_what_is_no_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(Invalid, match="start again without it"):
         PAGER.resume(asked(cursor), 1, "anna")
@@ -107,7 +107,7 @@ def test_a_longer_or_shorter_cursor_is_refused() -> None:
 
 def test_a_cursor_shows_nothing_of_the_query() -> None:
     assert "true" not in PAGER.sign(asked(), 1, "anna", ROW)
-    assert len(PAGER.sign(asked(), 1, "anna", ROW)) < 50
+    assert len(PAGER.sign(asked(), 1, "anna", ROW)) < 60
 
 
 def test_signing_without_a_secret_is_refused() -> None:

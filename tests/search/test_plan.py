@@ -111,7 +111,7 @@ def test_both_columns_of_the_order_run_the_same_way_and_page_by_row_value(sort: 
 
 
 def _after(request: SearchRequest) -> SearchRequest:
-    return msgspec.structs.replace(request, after=Position(datetime(2024, 1, 1, tzinfo=UTC), 42))
+    return msgspec.structs.replace(request, after=Position((datetime(2024, 1, 1, tzinfo=UTC),), 42))
 
 
 def test_a_patients_own_rows_are_found_by_key_and_decided_by_column() -> None:
