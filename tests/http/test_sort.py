@@ -125,9 +125,8 @@ async def test_sorting_goes_with_filters_chains_reverse_chains_lists_compartment
     ):
         for count in ("", "&_count=1"):
             assert await ids(fhir, query + count) == order.split(), query
-    assert await ids(fhir, "/Observation?_sort=date&_count=2&_include=Observation:patient", "include") == [
-        "ada", "bob", "ada",
-    ]  # fmt: skip
+    path = "/Observation?_sort=date&_count=2&_include=Observation:patient"
+    assert sorted(await ids(fhir, path, "include")) == ["ada", "ada", "bob"]
     form = {"_sort": "-date", "patient": "ada", "_count": "2"}
     token = await fhir.token("system/*.rs")
     posted = await fhir.http.post(
