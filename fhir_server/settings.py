@@ -285,7 +285,10 @@ class Settings(BaseSettings):
     @field_validator("object_store")
     @classmethod
     def _objects(cls, value: str) -> str | None:
-        return _with_scheme(value, "file", "s3")
+        parts = urlsplit(_with_scheme(value, "file", "s3") or "")
+        if parts.scheme == "s3" and not (parts.hostname and parts.path.strip("/")):
+            raise ValueError("an S3 store needs a host and a bucket: s3://KEY:SECRET@HOST:PORT/BUCKET")
+        return value
 
     @field_validator("base_url")
     @classmethod

@@ -55,6 +55,7 @@ def test_no_file_in_the_working_folder_is_read(tmp_path: Path, monkeypatch: pyte
         ("database_url", "mysql://h/db"),
         ("broker_url", "kafka://h"),
         ("object_store", "/plain/path"),
+        ("object_store", "s3://k:s@host-without-bucket"),
         ("base_url", "ftp://h"),
         ("base_url", "https://u:p@h"),
         ("base_url", "https://h?tenant=x"),

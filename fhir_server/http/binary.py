@@ -18,6 +18,7 @@ from fhir_server.errors import FhirError, TimedOut, TooLarge, UnsupportedMedia
 from fhir_server.http import wire
 from fhir_server.http.bounds import require_address
 from fhir_server.http.fhir import FhirDoor
+from fhir_server.http.formats import media
 from fhir_server.http.wire import Receive, Scope, Send
 from fhir_server.interactions import binary
 from fhir_server.interactions.binary import Bytes
@@ -101,8 +102,12 @@ def _asks_for_bytes(request: Request) -> bool:
         return False
     if path[1].startswith(("_", "$")) or any(name in _SHAPING for name, _ in request.query):
         return False
-    kinds = {item.partition(";")[0].strip().lower() for item in request.headers.get("accept", "*/*").split(",")}
-    return not kinds & _FHIR and not kinds <= _EITHER - {""}
+    kinds = [media(item) for item in request.headers.get("accept", "*/*").split(",")]
+    liked = max((kind.quality for kind in kinds if kind.type in _FHIR), default=0.0)
+    others = [kind for kind in kinds if kind.type not in _FHIR]
+    if not liked:
+        return not all(kind.type in _EITHER - {""} for kind in others)
+    return max((kind.quality for kind in others), default=0.0) > liked
 
 
 class Body:

@@ -81,9 +81,11 @@ async def write(service: Service, ctx: Context, request: Request, chunks: AsyncI
 
 async def read(service: Service, ctx: Context, request: Request) -> Bytes:
     """Return the content of the current version, or of one that the address names; raise as read and vread do."""
-    if request.query:
-        raise Invalid(f"{request.query[0][0][:80]} has no meaning for the content of a Binary")
-    found = await (stored if len(request.path) == 2 else stored_version)(service, ctx, request)
+    for name, _ in request.query:
+        if name != "_pretty":
+            raise Invalid(f"{name[:80]} has no meaning for the content of a Binary", f"http.{name[:80]}")
+    plain = msgspec.structs.replace(request, query=())
+    found = await (stored if len(request.path) == 2 else stored_version)(service, ctx, plain)
     if found.status != 200:
         return Bytes(found.status, dict(found.headers), 0, Reader(service, ctx.tenant.id, b""))
     kind = text_member(members_of(found.body), "contentType") or _OCTETS

@@ -105,6 +105,13 @@ def test_a_second_server_on_the_folder_is_refused_with_the_reason(demo: Serve, t
 def test_check_is_green_on_a_fresh_installation(demo: Serve, told: str) -> None:
     checked = concord("check", "--data-dir", str(demo.folder), check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "takes and gives contents" in checked.stdout
+
+
+def test_check_tells_of_an_object_store_that_cannot_be_written(demo: Serve, told: str) -> None:
+    nowhere = {"CONCORD_OBJECT_STORE": "file:///proc/nowhere"}
+    checked = concord("check", "--data-dir", str(demo.folder), check=False, **nowhere)
+    assert (checked.returncode, "object store: make it writable" in checked.stdout) == (1, True), checked.stdout
 
 
 def test_commands_name_what_is_wrong(demo: Serve) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
@@ -16,6 +17,7 @@ import pytest
 from tests.fhir import MAX_BODY, Client, running
 
 PDF = b"%PDF-1.7 \x00\xff not really\n" * 9
+PREFERS = {"accept": "application/pdf, application/fhir+json;q=0.5"}
 FHIR = {"accept": "application/fhir+json"}
 
 
@@ -36,7 +38,7 @@ async def test_bytes_come_back_as_they_were_sent(fhir: Client) -> None:
     assert (answer.status_code, answer.headers["etag"]) == (201, 'W/"1"')
     assert answer.headers["location"] == f"{fhir.base}/Binary/{answer.json()['id']}/_history/1"
     place = f"/Binary/{answer.json()['id']}"
-    for accept in ({}, {"accept": "application/pdf"}, {"accept": "text/html,application/xml;q=0.9,*/*;q=0.8"}):
+    for accept in ({}, {"accept": "application/pdf"}, {"accept": "text/html,application/xml;q=0.9,*/*;q=0.8"}, PREFERS):
         read = await fhir.get(place, headers=accept)
         assert (read.status_code, read.content) == (200, PDF), accept
         assert read.headers["content-type"] == "application/pdf"
@@ -63,6 +65,7 @@ async def test_who_asks_for_fhir_gets_base64(fhir: Client) -> None:
     for more in (
         {"headers": FHIR},
         {"headers": {"accept": "application/json"}},
+        {"headers": {"accept": "application/fhir+json, */*;q=0.1"}},
         {"params": {"_format": "json"}},
     ):
         read = await fhir.get(place, **more)
@@ -105,6 +108,14 @@ async def test_a_document_that_is_json_or_xml_is_no_resource(fhir: Client) -> No
     ):
         read = await fhir.get(await sent(fhir, content, kind), headers={"accept": "*/*"})
         assert (read.content, read.headers["content-type"]) == (content, kind or "application/octet-stream")
+
+
+async def test_a_conditional_create_of_bytes(fhir: Client) -> None:
+    once = {"content-type": "text/plain", "if-none-exist": "_id=one"}
+    assert (await fhir.put("/Binary/one", content=b"1", headers={"content-type": "text/plain"})).status_code == 201
+    answer = await fhir.post("/Binary", content=b"2", headers=once)
+    assert (answer.status_code, answer.json()["id"]) == (200, "one")
+    assert (await fhir.get("/Binary/one?_pretty=true")).content == b"1"
 
 
 async def test_put_makes_versions_that_can_be_read(fhir: Client) -> None:
@@ -192,6 +203,32 @@ async def test_what_no_write_came_to_use_is_swept_after_its_grace(fhir: Client) 
     assert (await fhir.get(place)).content == PDF
     again = await sent(fhir, b"small")
     assert (await fhir.get(again)).content == b"small"
+
+
+async def test_an_upload_that_a_kill_cut_short_is_swept(fhir: Client) -> None:
+    incoming = Path(fhir.concord.settings.object_store.removeprefix("file://")) / "incoming" / "1"
+    incoming.mkdir(parents=True)
+    (incoming / "abc#1").write_bytes(b"half")
+    objects, now = fhir.concord.service.objects, fhir.clock()
+    assert await objects.sweep([fhir.tenant_id], now - timedelta(hours=1)) == 0
+    assert await objects.sweep([fhir.tenant_id], now + timedelta(hours=1)) == 1
+    assert stored_files(fhir) == []
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(fhir: Client) -> None:
+    host, port = fhir.base.removeprefix("http://").partition("/")[0].split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /{fhir.tenant}/fhir/Binary HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\nContent-Type: a/b\r\n"
+    writer.write(
+        f"{head}Authorization: Bearer {await fhir.token('system/*.cruds')}\r\n\r\n".encode() + b"x" * (2 << 20)
+    )
+    async with asyncio.timeout(60):
+        while not stored_files(fhir):
+            await asyncio.sleep(0.01)
+        writer.close()
+        while stored_files(fhir):
+            await asyncio.sleep(0.01)
+    assert "entry" not in (await fhir.get("/Binary")).json()
 
 
 async def test_a_write_between_announcement_and_sweep_keeps_its_content(fhir: Client) -> None:
