@@ -13,6 +13,8 @@ import msgspec
 
 # By type, the parameters that are references, each with the types that it may lead to.
 References = Mapping[str, Sequence[tuple[str, Sequence[str]]]]
+# Code, type, and canonical URL or "".
+Parameter = tuple[str, str, str]
 _COMPARTMENT = "http://hl7.org/fhir/CompartmentDefinition/"
 _TYPE_LEVEL = (
     "read",
@@ -51,7 +53,7 @@ def capability_statement(
     published: datetime,
     types: Iterable[str],
     interactions: Sequence[str],
-    parameters: Mapping[str, Sequence[tuple[str, str, str]]],
+    parameters: Mapping[str, Sequence[Parameter]],
     references: References,
     compartments: Iterable[str],
     of_every_type: Mapping[str, Any],
@@ -91,6 +93,7 @@ def capability_statement(
                 ],
                 "compartment": [f"{_COMPARTMENT}{name[0].lower()}{name[1:]}" for name in compartments],
                 "interaction": [{"code": code} for code in _SYSTEM_LEVEL if code in interactions],
+                "searchParam": _search_params(_of_all(parameters)),
                 "operation": operations(""),
             }
         ],
@@ -119,7 +122,7 @@ def _includes(name: str, references: References) -> dict[str, list[str]]:
 
 
 def _resource(
-    name: str, codes: list[dict[str, str]], parameters: Sequence[tuple[str, str, str]], of_every_type: Mapping[str, Any]
+    name: str, codes: list[dict[str, str]], parameters: Sequence[Parameter], of_every_type: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {
         "type": name,
@@ -129,7 +132,14 @@ def _resource(
         "readHistory": True,
         "updateCreate": True,
         **of_every_type,
-        "searchParam": [
-            {"name": code, **({"definition": url} if url else {}), "type": kind} for code, kind, url in parameters
-        ],
+        "searchParam": _search_params(parameters),
     }
+
+
+def _search_params(parameters: Sequence[Parameter]) -> list[dict[str, str]]:
+    return [{"name": code, **({"definition": url} if url else {}), "type": kind} for code, kind, url in parameters]
+
+
+def _of_all(parameters: Mapping[str, Sequence[Parameter]]) -> list[Parameter]:
+    """Return the parameters that all types have: by these everything is searched."""
+    return sorted(set.intersection(*map(set, parameters.values()))) if parameters else []

@@ -1,7 +1,7 @@
 // A session of fhir-kit-client with a running server: prints one JSON line for each step, the last line says that it came to the end.
 // Told by the environment: FHIR_BASE, FHIR_TOKEN and READ_TOKEN, which may read patients alone.
 import assert from 'node:assert/strict';
-import { Client } from 'fhir-kit-client';
+import { CapabilityTool, Client } from 'fhir-kit-client';
 
 const SYSTEM = 'http://ids.example';
 const LOINC = 'http://loinc.org';
@@ -34,7 +34,12 @@ const steps = {
   async 'the capability statement is read without a token'() {
     const statement = await new Client({ baseUrl }).capabilityStatement();
     assert.equal(statement.fhirVersion, '4.0.1');
-    assert.equal(statement.rest[0].resource.find((each) => each.type === 'Patient').conditionalCreate, true);
+    const tool = new CapabilityTool(statement);
+    for (const can of ['transaction', 'batch', 'search-system', 'history-system']) assert.ok(tool.serverCan(can), can);
+    for (const can of ['read', 'vread', 'patch', 'delete', 'history-type']) assert.ok(tool.resourceCan('Patient', can), can);
+    for (const name of ['_id', '_lastUpdated', '_tag']) assert.ok(tool.serverSearch(name), name);
+    assert.ok(tool.resourceSearch('Patient', 'birthdate') && !tool.resourceSearch('Patient', 'colour'));
+    assert.equal(tool.capabilityContents({ resourceType: 'Patient', capabilityType: 'conditionalCreate' }), true);
   },
 
   async 'a resource is created, read, updated and its versions are read'() {
