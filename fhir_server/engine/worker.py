@@ -167,8 +167,9 @@ class Worker:
             await tx.flush()  # what was queued fails here, if it fails, where the try is still counted
         except Exception as failure:
             if isinstance(failure, Stale):
+                # It is no try of the message's: it was indexed by search parameters that have changed.
                 self._service.parameters.forget(claimed[0].tenant_id)
-            if len(claimed) > 1:
+            if len(claimed) > 1 or isinstance(failure, Stale):
                 raise Apart(len(claimed)) from failure
             await self._settle(tx, claimed[0], failure)
 

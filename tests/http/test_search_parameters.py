@@ -8,7 +8,6 @@ import pytest
 from fhir_server.app import jobs
 from tests.fhir import Client
 from tests.http.parameters import (
-    URL,
     color,
     defined,
     extension,
@@ -77,38 +76,6 @@ async def test_each_type_of_parameter_finds_what_its_expression_says(
     assert await ids(fhir, f"/Patient?own={hit}") == ["p"]
     assert await ids(fhir, f"/Patient?own={miss}") in ([], ["other"])
     assert await ids(fhir, f"/Patient?own:missing=false&_id=p,other&own={hit}") == ["p"]
-
-
-async def test_a_reference_is_chained_and_included(fhir: Client) -> None:
-    coach = {"resourceType": "Practitioner", "id": "coach", "name": [{"family": "Coach"}]}
-    link = extension(U, valueReference={"reference": "Practitioner/coach"})
-    await put(fhir, coach, patient("led", link), patient("alone"))
-    own = parameter(
-        "coach", type="reference", target=["Practitioner"], expression=f"Patient.extension('{U}').value.as(Reference)"
-    )
-    await searchable(fhir, own)
-    assert await ids(fhir, "/Patient?coach=Practitioner/coach") == ["led"]
-    assert await ids(fhir, "/Patient?coach:Practitioner=coach") == ["led"]
-    assert await ids(fhir, "/Patient?coach.family=coach") == ["led"]
-    assert await ids(fhir, "/Practitioner?_has:Patient:coach:_id=led") == ["coach"]
-    assert await ids(fhir, "/Patient?_id=led&_include=Patient:coach") == ["coach", "led"]
-    assert await ids(fhir, "/Patient?_id=led&_include=*") == ["coach", "led"]
-    assert await ids(fhir, "/Practitioner?_id=coach&_revinclude=Patient:coach") == ["coach", "led"]
-    observation = {"resourceType": "Observation", "id": "o", "status": "final", "code": {"text": "x"}}
-    await put(fhir, observation | {"subject": {"reference": "Patient/led"}})
-    assert await ids(fhir, "/Observation?patient.coach.family=coach") == ["o"]
-
-
-async def test_several_bases_and_the_rest_of_the_specifications_own(fhir: Client) -> None:
-    await put(
-        fhir, patient("p", color("blue")), {"resourceType": "Practitioner", "id": "d", "extension": [color("red")]}
-    )
-    both = " | ".join(f"{name}.extension('{URL}').value.as(CodeableConcept)" for name in ("Patient", "Practitioner"))
-    await searchable(fhir, parameter(base=["Patient", "Practitioner"], expression=both))
-    assert await ids(fhir, "/Patient?color=blue") == ["p"]
-    assert await ids(fhir, "/Practitioner?color=red") == ["d"]
-    assert await ids(fhir, "/?_type=Patient,Practitioner&color=red,blue") == ["d", "p"]
-    assert (await fhir.get("/Observation?color=red")).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -298,16 +265,6 @@ async def test_progress_tells_how_far_it_is(fhir: Client) -> None:
     assert (await fhir.post("/SearchParameter/color/$progress")).status_code in (404, 405)
 
 
-async def test_the_specifications_own_meaning_is_built_in_and_another_is_refused(fhir: Client) -> None:
-    same = parameter("family", code="family", type="string", expression="Patient.name.family")
-    await put(fhir, patient("p", name=[{"family": "Ng"}]), same)
-    assert (await state(fhir, "family"))["state"] == "built-in"
-    assert await ids(fhir, "/Patient?family=ng") == ["p"]
-    answer = await fhir.put("/SearchParameter/x", json=parameter("x", code="family"))
-    assert answer.status_code == 422
-    assert "individual-family" in answer.text
-
-
 async def test_a_code_means_one_thing_in_a_tenant(fhir: Client) -> None:
     await searchable(fhir, parameter())
     twice = await fhir.put("/SearchParameter/again", json=parameter("again", code="color", expression="Patient.gender"))
@@ -368,3 +325,23 @@ async def test_an_unknown_parameter_stays_unknown(fhir: Client) -> None:
     assert (await fhir.get("/Patient?colour=blue")).status_code == 400
     lenient = await fhir.get("/Patient?colour=blue", headers={"prefer": "handling=lenient"})
     assert lenient.status_code == 200
+
+
+async def test_as_many_as_the_setting_says(fhir: Client) -> None:
+    most = fhir.concord.service.limits.max_search_parameters
+    entries = [
+        {
+            "resource": parameter(f"c{n}", expression="Patient.gender"),
+            "request": {"method": "PUT", "url": f"SearchParameter/c{n}"},
+        }
+        for n in range(most + 1)
+    ]
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    answer = await fhir.post("", json=bundle)
+    assert answer.status_code == 422
+    assert str(most) in answer.text
+    bundle["entry"] = entries[:3]
+    assert (await fhir.post("", json=bundle)).status_code == 200
+    await jobs(fhir.concord).drain()
+    await put(fhir, patient("p", gender="female"))
+    assert await ids(fhir, "/Patient?c0=female&c1=female&c2=female") == ["p"]

@@ -12,7 +12,8 @@ from random import Random
 import httpx
 import pytest
 
-from fhir_server.app import jobs
+from adapters.contract import Peer
+from fhir_server.app import jobs, messages, receiver
 from fhir_server.store import passes
 from tests.fhir import Client, running
 from tests.http.parameters import color, defined, ids, parameter, patient, put, searchable, state
@@ -153,3 +154,32 @@ async def test_what_fails_on_the_way_goes_on_where_it_was(fhir: Client, monkeypa
     fhir.clock.move(fhir.clock.ahead.__class__(minutes=10))
     await jobs(fhir.concord).drain()
     assert await ids(fhir, "/Patient?color=blue") == ["p0", "p1", "p2"]
+
+
+ADT = (
+    "MSH|^~\\&|HIS|NORTH|CONCORD|CLINIC|20260301110000+0000||ADT^A28^ADT_A05|{n}|P|2.5.1\r"
+    "EVN|A28|20260301110000+0000\r"
+    "PID|1||{n}^^^NORTH^MR||Meier{n}^Anna||19700101|F\r"
+)
+
+
+async def test_a_worker_of_messages_that_does_not_know_of_it_indexes_by_it_and_counts_no_try(
+    fhir: Client, server_dsn: str
+) -> None:
+    async with running(server_dsn, mllp_tenant=fhir.tenant) as (concord, _), receiver(concord) as door:
+        worker = messages(concord)
+
+        async def sent(*numbers: int) -> None:
+            for number in numbers:
+                answer = await door.message(ADT.format(n=number).encode(), Peer("127.0.0.1", 1))
+                assert b"MSA|AA" in (answer or b"")
+            await worker.drain()
+
+        await sent(1)
+        await searchable(fhir, parameter("born", type="date", expression="Patient.birthDate"))
+        await sent(2, 3)
+        sql = "select control_id, state, attempts from inbox where tenant_id = %s order by control_id"
+        rows = await fhir.concord.db.fetch(fhir.tenant_id, sql, (fhir.tenant_id,))
+        assert [(id_, state) for id_, state, _ in rows] == [("1", "done"), ("2", "done"), ("3", "done")]
+        assert len({attempts for _, _, attempts in rows}) == 1
+    assert len(await ids(fhir, "/Patient?born=1970-01-01")) == 3
