@@ -42,9 +42,9 @@ async def current(service: Service, ctx: Context, request: Request, handler: Han
         else:
             if not (reads and own.registry.touched):
                 return answer
-            renewed = await service.renewed(ctx.tenant.id)
-            if renewed.generation == own.generation:
+            if await parameters.generation(service.db, ctx.tenant.id) == own.generation:
                 return answer
+            renewed = await service.renewed(ctx.tenant.id)
         own = renewed
     raise Busy("the search parameters of this tenant keep changing")
 

@@ -34,21 +34,30 @@ class Progress(msgspec.Struct, frozen=True):
     failed: int
 
 
+_GENERATION = "select search_generation from tenant where id = %s"
+
+
+async def generation(db: Database, tenant_id: int) -> int:
+    """Return the generation of a tenant's parameters."""
+    rows = await db.fetch(None, _GENERATION, (tenant_id,))
+    return int(rows[0][0]) if rows else 0
+
+
 async def load(db: Database, tenant_id: int) -> tuple[int, list[Stored]]:
     """Return the generation of a tenant's parameters, and the parameters, oldest first.
 
     They may be newer than the generation, never older: who relies on it is then told that it is stale.
     """
-    generation, rows = await db.run(
+    counted, rows = await db.run(
         tenant_id,
-        ("select search_generation from tenant where id = %s", (tenant_id,)),
+        (_GENERATION, (tenant_id,)),
         (
             "select id, generation, definition, finished is not null from search_parameter"
             " where tenant_id = %s order by generation, id",
             (tenant_id,),
         ),
     )
-    return (generation[0][0] if generation else 0), [Stored(*row) for row in rows]
+    return (counted[0][0] if counted else 0), [Stored(*row) for row in rows]
 
 
 def hold(tx: Tx, generation: int) -> None:

@@ -10,10 +10,13 @@ from collections.abc import AsyncIterator
 from random import Random
 
 import httpx
+import msgspec
 import pytest
 
 from adapters.contract import Peer
 from fhir_server.app import jobs, messages, receiver
+from fhir_server.context import Context, Grant, Scope
+from fhir_server.interactions import bulk
 from fhir_server.store import passes
 from tests.fhir import Client, running
 from tests.http.parameters import color, defined, ids, parameter, patient, put, searchable, state
@@ -183,3 +186,19 @@ async def test_a_worker_of_messages_that_does_not_know_of_it_indexes_by_it_and_c
         assert [(id_, state) for id_, state, _ in rows] == [("1", "done"), ("2", "done"), ("3", "done")]
         assert len({attempts for _, _, attempts in rows}) == 1
     assert len(await ids(fhir, "/Patient?born=1970-01-01")) == 3
+
+
+async def test_a_load_that_began_before_indexes_by_it_too(fhir: Client, beside: Client) -> None:
+    service = beside.concord.service
+    grant = Grant(fhir._tenant, "loader", "load", (Scope("system", "*", "cruds"),))
+    ctx = Context(grant, beside.base, beside.clock(), "load")
+
+    async def loaded(*names: str) -> None:
+        saves = [bulk.save_of(msgspec.json.encode(patient(id_, color("blue"))), id_) for id_ in names]
+        for unit in bulk.chunks(iter(saves)):
+            assert (await bulk.load(service, ctx, "".join(names).encode(), unit)).written == len(names)
+
+    await loaded("one", "two")
+    await searchable(fhir, parameter())
+    await loaded("three", "four")
+    assert await ids(fhir, "/Patient?color=blue") == ["four", "one", "three", "two"]
