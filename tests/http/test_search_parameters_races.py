@@ -17,6 +17,7 @@ from adapters.contract import Peer
 from fhir_server.app import jobs, messages, receiver
 from fhir_server.context import Context, Grant, Scope
 from fhir_server.interactions import bulk
+from fhir_server.interactions.save import save
 from fhir_server.store import passes
 from tests.fhir import Client, running
 from tests.http.parameters import color, defined, ids, parameter, patient, put, searchable, state
@@ -188,10 +189,32 @@ async def test_a_worker_of_messages_that_does_not_know_of_it_indexes_by_it_and_c
     assert len(await ids(fhir, "/Patient?born=1970-01-01")) == 3
 
 
+def loading(client: Client) -> Context:
+    """Return the context of a load into the client's tenant."""
+    grant = Grant(client._tenant, "loader", "load", (Scope("system", "*", "cruds"),))
+    return Context(grant, client.base, client.clock(), "load")
+
+
+async def test_who_is_writing_when_it_is_defined_is_waited_for(fhir: Client, beside: Client) -> None:
+    service = await beside.concord.service.of(fhir.tenant_id)
+    body = msgspec.json.encode(patient("unseen", color("blue")))
+    async with service.db.transaction(fhir.tenant_id) as tx:
+        await save(service, loading(beside), tx, [bulk.save_of(body, "")])
+        await tx.flush()
+        defining = asyncio.create_task(fhir.put("/SearchParameter/color", json=parameter()))
+        sql = "select 1 from pg_locks where locktype = 'advisory' and classid = %s and objid = %s and not granted"
+        while not await service.db.fetch(None, sql, (1397051971, fhir.tenant_id)):
+            assert not defining.done()
+            await asyncio.sleep(0.01)
+        # Nor does it hold up who only reads.
+        assert await ids(fhir, "/Patient?_id=unseen") == []
+    assert (await defining).status_code == 201
+    await jobs(fhir.concord).drain()
+    assert await ids(fhir, "/Patient?color=blue") == ["unseen"]
+
+
 async def test_a_load_that_began_before_indexes_by_it_too(fhir: Client, beside: Client) -> None:
-    service = beside.concord.service
-    grant = Grant(fhir._tenant, "loader", "load", (Scope("system", "*", "cruds"),))
-    ctx = Context(grant, beside.base, beside.clock(), "load")
+    service, ctx = beside.concord.service, loading(beside)
 
     async def loaded(*names: str) -> None:
         saves = [bulk.save_of(msgspec.json.encode(patient(id_, color("blue"))), id_) for id_ in names]
