@@ -135,3 +135,22 @@ async def test_codes_are_looked_for_by_value_set(fhir: Client) -> None:
     await searchable(fhir, parameter())
     assert await ids(fhir, "/Patient?color:in=https://clinic.example/warm") == ["r"]
     assert await ids(fhir, "/Patient?color:not-in=https://clinic.example/warm") == ["b"]
+
+
+async def test_pages_are_sorted_by_it(fhir: Client) -> None:
+    for id_, day, word in (("b", "2024-02-01", "pear"), ("a", "2024-03-01", "Apple"), ("c", "2024-01-01", "fig")):
+        kinds = [extension(f'{U}/"kind"', valueCoding={"code": "first"})] if id_ == "b" else []
+        own = (extension(U, valueDate=day), extension(f"{U}/word", valueString=word), *kinds)
+        await put(fhir, patient(id_, *own))
+    await put(fhir, patient("none"))
+    day = parameter("day", type="date", expression=f"Patient.extension('{U}').value.as(date)")
+    word = parameter("word", type="string", expression=f"Patient.extension('{U}/word').value.as(string)")
+    await put(fhir, day)
+    assert (await fhir.get("/Patient?_sort=day")).status_code == 409
+    kind = parameter("kind", expression=f"Patient.extension('{U}/\"kind\"').value.as(Coding)")
+    await searchable(fhir, word, kind)
+    orders = {"day": "cban", "-day": "abcn", "word": "acbn", "-word,day": "bcan", "kind,-day": "bacn"}
+    for order, expected in orders.items():
+        answer = await fhir.get(f"/Patient?_sort={order}")
+        assert answer.status_code == 200, answer.text
+        assert "".join(entry["resource"]["id"][0] for entry in answer.json()["entry"]) == expected
