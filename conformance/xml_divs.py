@@ -23,6 +23,11 @@ class Scope:
         self._declared: dict[str | None, list[str]] = {}
         self._new: Names = {}
 
+    @property
+    def size(self) -> int:
+        """Return how many prefixes were declared so far."""
+        return len(self._declared)
+
     def opened(self, prefix: str | None, uri: str | None) -> None:
         """Take a declaration, which a parser tells before the element that has it."""
         self._declared.setdefault(prefix, []).append(uri or "")

@@ -26,6 +26,8 @@ from conformance.xml_slots import FHIR, Slot, named
 MAX_ISSUES = 200
 # A contained resource takes two elements where JSON nests once.
 _DEEPEST = 2 * MAX_DEPTH + 8
+# Each narrative is searched for each of them.
+_MOST_PREFIXES = 64
 _INSTANCE = "http://www.w3.org/2001/XMLSchema-instance "
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z")
 # FHIR's integers may have a plus sign, which JSON's may not.
@@ -136,6 +138,8 @@ class _Reader:
     def start(self, name: str, attributes: dict[str, str]) -> None:
         own = self.scope.begun()
         frame = self.stack[-1]
+        if own and self.scope.size > _MOST_PREFIXES:
+            self.stop("too-costly", f"The document declares more than {_MOST_PREFIXES} prefixes of namespaces")
         if self.skipped:
             self.skipped += 1
         elif frame.slot and frame.slot.kind == "xhtml":

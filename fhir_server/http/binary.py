@@ -38,7 +38,7 @@ _FHIR = frozenset(
 _EITHER = frozenset(("application/json", "text/json", "application/xml", "text/xml", ""))
 _RESOURCE = re.compile(rb'\s*(\{.*"resourceType"\s*:\s*"Binary"|<[^{]*<?Binary\b[^>]*http://hl7\.org/fhir)', re.DOTALL)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z", re.ASCII)
-_ALWAYS = (("cache-control", "private, no-cache"), ("x-content-type-options", "nosniff"))
+_ALWAYS = (("cache-control", "private, no-cache"), ("x-content-type-options", "nosniff"), ("vary", "accept"))
 _SHAPING = frozenset(("_format", "_summary", "_elements"))
 
 

@@ -95,7 +95,8 @@ class FhirDoor(msgspec.Struct, frozen=True):
             raise NotFound("nothing is published at this address")
         now = self.clock()
         grant = await self._grant(request.headers.get("authorization", ""), tenant, base, now)
-        inside = await render.as_json(await render.plain(inside, self.bounds.body))
+        inside = await render.plain(inside, self.bounds.body)
+        inside = await render.as_json(inside, self.service.limits.max_entries)
         require_depth(inside.body, self.bounds.depth)
         # Milliseconds are what a FHIR instant shows, so they are what is stored: a page boundary must compare equal.
         moment = now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -6,7 +6,7 @@ import msgspec
 
 from conformance.issue import Issue, outcome
 from conformance.structures import Refused, members, resource_type_of
-from fhir_server.errors import Invalid
+from fhir_server.errors import Invalid, TooLarge
 from fhir_server.interactions.message import Response
 
 # A line end between two tokens of JSON is a blank as good as any; inside of a text it cannot stand.
@@ -72,12 +72,15 @@ def _line(entry: _Entry) -> bytes:
     return outcome([Issue("information", "informational", done)])
 
 
-def batch(body: bytes) -> bytes:
+def batch(body: bytes, most: int) -> bytes:
     """Return the batch that a body of lines asks for: each resource is updated under its id, or created.
 
-    Raises Invalid naming the first line that is no resource.
+    Raises Invalid naming the first line that is no resource, TooLarge for more than `most` lines.
     """
-    entries = [_entry(number, line) for number, line in enumerate(body.splitlines(), 1) if line.strip()]
+    told = [(number, line) for number, line in enumerate(body.splitlines(), 1) if line.strip()]
+    if len(told) > most:
+        raise TooLarge(f"{len(told)} lines; this server takes {most} at a time")
+    entries = [_entry(number, line) for number, line in told]
     return b'{"resourceType":"Bundle","type":"batch"%b}' % (
         b',"entry":[' + b",".join(entries) + b"]" if entries else b""
     )

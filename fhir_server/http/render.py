@@ -76,10 +76,11 @@ async def plain(request: Request, max_body: int) -> Request:
     return msgspec.structs.replace(request, body=body, headers=headers)
 
 
-async def as_json(request: Request) -> Request:
+async def as_json(request: Request, max_entries: int) -> Request:
     """Return the request with a body of FHIR JSON.
 
-    Raises UnsupportedMedia for a content type that is not taken here, Invalid for what is not XML or lines.
+    Raises UnsupportedMedia for a content type that is not taken here, Invalid for what is not XML or lines,
+    TooLarge for more than `max_entries` lines.
     """
     if request.method not in _WITH_BODY:
         return request
@@ -94,7 +95,7 @@ async def as_json(request: Request) -> Request:
         at_base = ", and application/fhir+ndjson at the base" if form else ""
         raise UnsupportedMedia(f"send application/fhir+json or application/fhir+xml{at_base}, not {kind[:80]}")
     if form == "ndjson":
-        return _json(request, ndjson.batch(request.body))
+        return _json(request, ndjson.batch(request.body, max_entries))
     return await _from_xml(request) if form == "xml" else request
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.issue import Issue
+from conformance.primitives import MAX_DEPTH
 from conformance.structures import Refused, decode
 from conformance.xml_read import MAX_ISSUES, to_json
 from conformance.xml_write import to_xml
@@ -202,6 +203,23 @@ def test_elements_nested_too_deep_are_refused() -> None:
     assert issue.code == "too-long"
     contained = "<contained><Patient>" * depth + "</Patient></contained>" * depth
     assert refusal(patient(contained))[0].code == "too-long"
+
+
+def test_more_prefixes_than_anybody_needs_are_refused() -> None:
+    many = " ".join(f'xmlns:p{n}="http://p"' for n in range(100))
+    (issue,) = refusal(f'<Patient {FHIR} {many}><id value="1"/></Patient>')
+    assert issue.code == "too-costly"
+    one_by_one = "".join(f'<foo xmlns:p{n}="http://p"/>' for n in range(100))
+    assert refusal(patient(one_by_one))[-1].code == "too-costly"
+
+
+def test_the_deepest_resource_there_may_be_comes_back_as_it_was() -> None:
+    levels = MAX_DEPTH - 2
+    nested = '{"url":"a","extension":[' * levels + '{"url":"a","valueCode":"x"}' + "]}" * levels
+    data = b'{"resourceType":"Patient","extension":[%b]}' % nested.encode()
+    decode("Patient", data)
+    for pretty in (False, True):
+        assert to_json(to_xml(data, pretty=pretty)) == data
 
 
 def test_what_is_passed_over_may_be_as_deep_as_it_likes() -> None:

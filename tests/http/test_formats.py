@@ -229,3 +229,15 @@ async def test_xml_of_another_tenant_or_without_scope_stays_shut(fhir: Client, o
     token = await fhir.token("system/Patient.cruds")
     assert (await send(fhir, OBSERVATION, token=token)).status_code == 403
     assert (await send(fhir, OBSERVATION, token=None)).status_code == 401
+
+
+async def test_a_binary_is_a_resource_in_xml_where_that_is_asked_for(fhir: Client) -> None:
+    made = await fhir.post("/Binary", content=b"words", headers={"content-type": "text/plain"})
+    address = f"/Binary/{made.headers['location'].split('/Binary/')[1].split('/')[0]}"
+    read = await fhir.get(address, headers={"accept": XML})
+    assert (inside(read)["contentType"], inside(read)["data"]) == ("text/plain", "d29yZHM=")
+    assert (await fhir.get(address, headers={"accept": "*/*"})).content == b"words"
+    body = b'<Binary xmlns="http://hl7.org/fhir"><contentType value="text/plain"/><data value="d29yZHM="/></Binary>'
+    for kind in (XML, "application/xml"):
+        sent = await send(fhir, body, kind, "/Binary", headers={"accept": XML})
+        assert (sent.status_code, inside(sent)["contentType"]) == (201, "text/plain"), kind

@@ -111,6 +111,13 @@ async def test_a_line_that_is_no_resource_is_named_and_nothing_is_done(fhir: Cli
     assert (await fhir.get("/Patient/first")).status_code == 404
 
 
+async def test_more_lines_than_a_bundle_may_have_entries_are_413(fhir: Client) -> None:
+    most = fhir.concord.settings.max_bundle_entries
+    body = b'{"resourceType":"Basic"}\n' * (most + 1)
+    answer = await fhir.post("", content=body, headers={"content-type": LINES})
+    assert answer.status_code == 413
+
+
 async def test_lines_are_held_to_the_token_and_its_tenant(fhir: Client, other: Client) -> None:
     body = b'{"resourceType":"Patient","id":"p"}\n{"resourceType":"Basic","id":"b","code":{"text":"c"}}'
     headers = {"content-type": LINES}
