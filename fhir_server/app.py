@@ -55,6 +55,7 @@ from fhir_server.search.match import LEAVES
 from fhir_server.search.own import Known
 from fhir_server.search.page import Pager
 from fhir_server.search.seal import Seal
+from fhir_server.search.words import full_text
 from fhir_server.settings import Settings
 from fhir_server.smart.tokens import Verifier
 from fhir_server.store import keys, overview, tenants
@@ -117,7 +118,7 @@ async def _service(settings: Settings, db: Database) -> Service:
     secret = await keys.installation_secret(db)
     registry = _registry()
     hasher = Hasher(secret)
-    indexer = Indexer(registry, hasher)
+    indexer = Indexer(registry, hasher, most_words=settings.max_words)
     return Service(
         db,
         Loader(db),
@@ -337,4 +338,5 @@ def _offered(known: Known, registry: Registry, resource_type: str) -> list[tuple
     """Return code, type and, of a tenant's own, definition of the parameters of a type that can be searched."""
     params = registry.for_type(resource_type)
     found = [p for p in params.values() if p.kind in LEAVES or composite(registry.specified(resource_type), p)]
-    return sorted((p.code, p.kind, p.url if (p.base, p.code) in known.owners else "") for p in found)
+    own = [(p.code, p.kind, p.url if (p.base, p.code) in known.owners else "") for p in found]
+    return sorted([*own, *((code, "string", "") for code in full_text(resource_type))])

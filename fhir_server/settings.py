@@ -199,6 +199,9 @@ class Settings(BaseSettings):
     max_expansion: int = _row(
         10_000, "Most codes of a value set or hierarchy that a search asks for; more get 400.", unit="codes", ge=1
     )
+    max_words: int = _row(
+        5000, "Different words of one resource that full text search knows; the rest are not found.", ge=0
+    )
     kept_codes: int = _row(
         500_000, "Codes of value sets and code systems that each process keeps worked out.", unit="codes", ge=0
     )

@@ -28,6 +28,7 @@ from fhir_server.search.reference import REFERENCES, URIS, Place
 from fhir_server.search.secured import secure
 from fhir_server.search.text import STRINGS
 from fhir_server.search.token import HASHES, TEXTS, identifier, of_type, present
+from fhir_server.search.words import vector
 
 # Columns of the row itself answer these.
 COLUMNS = frozenset(("_id", "_lastUpdated"))
@@ -39,6 +40,7 @@ class Entries(msgspec.Struct):
 
     `keys` are tokens, references and URIs, and `patient` too; `dates`, `strings` and `numbers` are rows of the narrow
     tables, each led by its param_id; `composites` are rows of elements that repeat, by composite_index.py;
+    `words` is the full text, one row or none;
     `patient` is the self_key of the Patient whose compartment it is in; `locks` are
     the keys of its identifiers, sorted, for writers that must not make two of one.
     """
@@ -49,6 +51,7 @@ class Entries(msgspec.Struct):
     strings: list[tuple[int, str]]
     numbers: list[tuple[int, float, float]]
     composites: list[Row]
+    words: list[tuple[str]]
     patient: int | None
     class_: int
     locks: list[int]
@@ -86,7 +89,8 @@ class _Plan(msgspec.Struct, frozen=True):
 class Indexer:
     """Makes the index entries of resources. The registry compiled the paths; how a type is walked is laid out once."""
 
-    def __init__(self, registry: Registry, hasher: Hasher, remembered: int = 4096) -> None:
+    def __init__(self, registry: Registry, hasher: Hasher, remembered: int = 4096, most_words: int = 5000) -> None:
+        self.most_words = most_words
         self._registry = registry
         self._hasher = hasher
         self._plan = lru_cache(maxsize=None)(self._made_plan)
@@ -117,6 +121,7 @@ class Indexer:
             sorted(sheet.strings),
             sheet.numbers,
             sorted(sheet.composites),
+            [(said,)] if (said := vector(tenant_id, resource_type, resource, self.most_words)) else [],
             owner,
             int(class_of(resource_type, resource)),
             sorted(sheet.locks),

@@ -25,6 +25,7 @@ from fhir_server.search.tree import (
     StringContains,
     StringIs,
     StringStarts,
+    WordsMatch,
 )
 
 Params: TypeAlias = tuple[Any, ...]
@@ -93,6 +94,8 @@ def table_of(leaf: Narrow) -> str:
             return "idx_number"
         case ElementMatch():
             return "idx_composite"
+        case WordsMatch():
+            return "idx_text"
     return "idx_date"
 
 
@@ -105,6 +108,8 @@ def entry(leaf: Narrow) -> Sql:
             return "(x.param = %s and x.value = %s)", (param, value)
         case StringContains(param, value):
             return "(x.param = %s and strpos(split_part(x.value, %s, 1), %s) > 0)", (param, CUT, value)
+        case WordsMatch(query):
+            return "(x.words @@ %s::tsquery)", (query,)
         case Present(_, params):
             return "(x.param = any(%s::int[]))", (list(params),)
         case NumberMatch():

@@ -66,7 +66,7 @@ def known(base: Registry, indexer: Indexer, hasher: Hasher, generation: int, own
         registry = registry.extended(params)
         owners.update({(param.base, param.code): one for param in params})
     if owners:
-        indexer = Indexer(registry, hasher)
+        indexer = Indexer(registry, hasher, most_words=indexer.most_words)
     return Known(generation, base, registry, indexer, own, owners, broken)
 
 

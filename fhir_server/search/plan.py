@@ -40,6 +40,7 @@ from fhir_server.search.tree import (
     Tree,
     Updated,
     Within,
+    WordsMatch,
     all_of,
 )
 
@@ -137,6 +138,9 @@ def _conditions(tree: Tree | OneDate) -> int:
             return 1 + selective(matches)
         case AllKeys(keys):
             return len(keys)
+        case ElementMatch():
+            # Its code and its number are two conditions, of which the planner knows no more than of others.
+            return 1 + bool(tree.spans)
         case And(parts):
             return sum(map(_conditions, _of_one_date(parts)))
         case Everything() | Nothing() | Updated() | Not() | OfPatient() | Within():
@@ -160,7 +164,7 @@ def _where(tree: Tree | OneDate, tenant_id: int) -> Sql:
             return f"not {sql}", params
         case StringStarts() | StringIs() | StringContains() | DateMatch() | NumberMatch() | Present() | OneDate():
             return _exists((tree,), tenant_id)
-        case ElementMatch():
+        case ElementMatch() | WordsMatch():
             return _exists((tree,), tenant_id)
         case Referred():
             return _referred(tree, tenant_id)

@@ -26,8 +26,9 @@ from fhir_server.search.match import LEAVES, Asked
 from fhir_server.search.modify import modifiers, question
 from fhir_server.search.reference import Place
 from fhir_server.search.sort import Sort
-from fhir_server.search.terms import split
-from fhir_server.search.tree import Everything, Tree, all_of, any_of
+from fhir_server.search.terms import split, unescape
+from fhir_server.search.tree import Everything, Tree, WordsMatch, all_of, any_of
+from fhir_server.search.words import FULL_TEXT, full_text, query
 
 Total: TypeAlias = Literal["none", "estimate", "accurate"]
 
@@ -192,6 +193,8 @@ class _Reader:
         code, _, modifier = name.partition(":")
         if name == LIST:
             return member(self._place, resource_type, value)
+        if code in full_text(resource_type):
+            return self._full_text(resource_type, code, modifier, value)
         param = self._registry.for_type(resource_type).get(code)
         if param is None:
             raise Unknown(f"{resource_type} has no search parameter {code[:100]!r}")
@@ -204,6 +207,14 @@ class _Reader:
         if modifier and modifier not in modifiers(param):
             raise _Unsupported(f"the modifier :{modifier[:100]} is not supported")
         return self._alternatives(param, modifier, value)
+
+    def _full_text(self, resource_type: str, code: str, modifier: str, value: str) -> Tree:
+        if modifier:
+            raise _Unsupported(f"{code} takes no modifier")
+        tenant, narrative = self._place.tenant_id, FULL_TEXT[code]
+        return any_of(
+            [WordsMatch(query(tenant, resource_type, unescape(text), narrative)) for text in self._texts(value)]
+        )
 
     def _alternatives(self, param: SearchParam, modifier: str, value: str) -> Tree:
         return question([Asked(param, modifier, text, self._place, self._now) for text in self._texts(value)])

@@ -25,10 +25,15 @@ _ADDRESS = ("city", "district", "state", "postalCode", "country", "text"), ("lin
 
 def fold(text: str) -> str:
     """Return the text without case, accents and surplus white space: what is indexed and what is looked for."""
+    return " ".join(letters(text).split())
+
+
+def letters(text: str) -> str:
+    """Return the text without case and accents."""
     if not text.isascii():
         parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
         text = "".join([c for c in parts if not unicodedata.combining(c)]).translate(_PLAIN)
-    return " ".join(text.lower().split())
+    return text.lower()
 
 
 def after(prefix: str) -> str | None:

@@ -82,6 +82,12 @@ class StringContains(msgspec.Struct, frozen=True):
     value: str
 
 
+class WordsMatch(msgspec.Struct, frozen=True):
+    """The words of the resource meet a tsquery, as `words.query` writes it."""
+
+    query: str
+
+
 class Present(msgspec.Struct, frozen=True):
     """A narrow table has an entry of one of these parameters."""
 
@@ -210,7 +216,9 @@ class Not(msgspec.Struct, frozen=True):
 
 
 # What the narrow tables answer.
-Entry: TypeAlias = DateMatch | NumberMatch | StringStarts | StringIs | StringContains | Present | ElementMatch
+Entry: TypeAlias = (
+    DateMatch | NumberMatch | StringStarts | StringIs | StringContains | WordsMatch | Present | ElementMatch
+)
 Leaf: TypeAlias = Everything | Nothing | AllKeys | AnyKey | Entry | IdIn | Updated | OfPatient
 Link: TypeAlias = SelfKeyIn | Chained | Reverse | Referred | Coded | Within
 Tree: TypeAlias = Leaf | Link | And | Or | Not

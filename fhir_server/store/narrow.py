@@ -20,11 +20,16 @@ class Narrow(NamedTuple):
     change: str
 
 
+def _as_text(kind: str) -> bool:
+    """Tell whether values are sent as text: those that are arrays themselves, and those that have no array here."""
+    return kind.endswith("[]") or kind == "tsvector"
+
+
 def _narrow(kind: str, table: str, columns: dict[str, str]) -> Narrow:
-    """Return the statements; arrays are sent as text, since those in one array cannot differ in length."""
+    """Return the statements."""
     names = ", ".join(columns)
-    sent = ", ".join(f"%s::{'text' if kind.endswith('[]') else kind}[]" for kind in columns.values())
-    values = ", ".join(f"n.{name}::{kind}" if kind.endswith("[]") else f"n.{name}" for name, kind in columns.items())
+    sent = ", ".join(f"%s::{'text' if _as_text(kind) else kind}[]" for kind in columns.values())
+    values = ", ".join(f"n.{name}::{kind}" if _as_text(kind) else f"n.{name}" for name, kind in columns.items())
     rows = f"select n.rid, {values} from unnest(%s::bigint[], {sent}) as n (rid, {names})"  # noqa: S608
     insert = f"insert into {table} (tenant_id, rid, {names})"
     # Said so that only the index on rid can serve: many resources share a value, and one by value would visit them all.
@@ -50,6 +55,7 @@ NARROW = (
         {"key": "bigint", "lo": "float8", "hi": "float8", "lo2": "float8", "hi2": "float8", "value": "text",
          "keys": "bigint[]"},
     ),
+    _narrow("words", "idx_text", {"words": "tsvector"}),
 )  # fmt: skip
 
 Found = tuple[int, Any]

@@ -43,6 +43,10 @@ class Entries(Protocol):
         """Elements that repeat: key, bounds of two numbers, folded text, keys."""
 
     @property
+    def words(self) -> Sequence[tuple[str]]:
+        """The full text, in one row or none."""
+
+    @property
     def patient(self) -> int | None:
         """self_key of the Patient whose compartment it is in."""
 

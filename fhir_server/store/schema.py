@@ -27,7 +27,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TIMESTAMP, TSVECTOR
 
 # Without row-level security: who the tenants are, what proves them, the queue's tickets, the migrations' mark.
 WITHOUT_RLS = frozenset({"tenant", "installation", "signing_key", "job_ticket", "alembic_version"})
@@ -213,6 +213,7 @@ idx_composite = Table(
 )
 _KEYED = (idx_composite.c[c] for c in ("tenant_id", "key", "lo"))
 Index("idx_composite_key", *_KEYED, postgresql_include=["hi", "rid"])
+Index("idx_composite_hi", *(idx_composite.c[c] for c in ("tenant_id", "key", "hi")))
 Index("idx_composite_rid", idx_composite.c.tenant_id, idx_composite.c.rid)
 
 # The contents of Binaries: announced before the object is written, used once a resource has it.
@@ -227,6 +228,7 @@ binary_object = Table(
     PrimaryKeyConstraint("tenant_id", "key", name="binary_object_pkey"),
 )
 Index("binary_object_unused", binary_object.c.tenant_id, binary_object.c.touched, postgresql_where=text("not used"))
+
 search_parameter = Table(
     "search_parameter",
     metadata,
@@ -256,6 +258,18 @@ search_pass = Table(
     _must("failed", BigInteger, server_default=text("0")),  # resources that could not be read
     PrimaryKeyConstraint("tenant_id", "type", name="search_pass_pkey"),
 )
+
+# The words of a resource, each led by its tenant, its type and the section it is of.
+idx_text = Table(
+    "idx_text",
+    metadata,
+    _tenant(),
+    _must("words", TSVECTOR),
+    _must("rid", BigInteger),
+)
+_PENDING = {"gin_pending_list_limit": "256"}
+Index("idx_text_words", idx_text.c.words, postgresql_using="gin", postgresql_with=_PENDING)
+Index("idx_text_rid", idx_text.c.tenant_id, idx_text.c.rid)
 
 # ---- messages and jobs ------------------------------------------------------------------------------------------
 

@@ -74,7 +74,22 @@ def observation(number: int) -> Resource:
         "subject": {"reference": f"Patient/p{number // 8}"},
         "encounter": {"reference": f"Encounter/e{number // 8 * 2 + number % 2}"},
         "effectiveDateTime": moment.isoformat(),
+        **(_parts(number) if number % 8 == 3 else {}),
         "valueQuantity": {"value": 5 + number * 7 % 90, "unit": "mg/dL", "system": UCUM, "code": "mg/dL"},
+    }
+
+
+def _parts(number: int) -> Resource:
+    """Return the components of a blood pressure."""
+    pairs = (("8480-6", 100 + number % 60), ("8462-4", 60 + number % 30))
+    return {
+        "component": [
+            {
+                "code": {"coding": [{"system": LOINC, "code": code}]},
+                "valueQuantity": {"value": value, "unit": "mmHg", "system": UCUM, "code": "mm[Hg]"},
+            }
+            for code, value in pairs
+        ]
     }
 
 
@@ -165,7 +180,9 @@ _COPIED = {
     f" else replace(o.value, {_CUT}, n || {_CUT}) || n end",
 }
 _SHIFTED = {"timestamp with time zone": "o.{} + n * interval '31 days 5 hours'", "double precision": "o.{} + n"}
-_TABLES = ("resource", "idx_date", "idx_string", "idx_number")
+_TABLES = ("resource", "idx_date", "idx_string", "idx_number", "idx_composite", "idx_text")
+# What elements hold, many have.
+_PLAIN = {name: f"o.{name}" for name in ("keys", "value", "lo", "hi", "lo2", "hi2")}
 
 
 def _multiply(admin: psycopg.Connection, moving: list[tuple[int, list[int], list[int]]]) -> None:
@@ -191,7 +208,8 @@ def _copying(admin: psycopg.Connection, table: str) -> str:
         "select column_name, data_type from information_schema.columns where table_name = %s"
         " and is_generated = 'NEVER'", (table,)
     ).fetchall()  # fmt: skip
-    filled = [_COPIED.get(name) or _SHIFTED.get(kind, "o.{}").format(name) for name, kind in columns]
+    copied = _COPIED | _PLAIN if table == "idx_composite" else _COPIED
+    filled = [copied.get(name) or _SHIFTED.get(kind, "o.{}").format(name) for name, kind in columns]
     return (
         f"insert into {table} ({', '.join(name for name, _ in columns)}) select {', '.join(filled)}"
         f" from generate_series(1, {COPIES - 1}) n, lateral (select hashint8extended(n, 7) as moved offset 0) by_n,"

@@ -89,6 +89,7 @@ def test_an_empty_resource_has_entries_too() -> None:
         strings=[],
         numbers=[],
         composites=[],
+        words=[],
         patient=None,
         class_=1,
         locks=[],

@@ -114,8 +114,8 @@ def test_an_unknown_parameter_is_refused_by_name() -> None:
 
 
 def test_a_lenient_search_leaves_out_what_is_unknown_and_says_so() -> None:
-    request = search("Patient", ("colour", "red"), ("name", "a"), ("_text", "x"), ("_foo:bar", "x"), lenient=True)
-    assert request.ignored == ["colour", "_text", "_foo:bar"]
+    request = search("Patient", ("colour", "red"), ("name", "a"), ("_query", "x"), ("_foo:bar", "x"), lenient=True)
+    assert request.ignored == ["colour", "_query", "_foo:bar"]
     assert request.applied == [("name", "a")]
 
 

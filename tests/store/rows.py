@@ -21,6 +21,7 @@ class Entries(msgspec.Struct, kw_only=True):
     strings: list[tuple[int, str]] = []
     numbers: list[tuple[int, float, float]] = []
     composites: list[tuple[int, float, float, float, float, str, str]] = []
+    words: list[tuple[str]] = []
     patient: int | None = None
     class_: int | None = None
 
@@ -33,6 +34,7 @@ def entries(number: int) -> Entries:
         dates=[(1, moment, moment), (2, moment, moment)],
         strings=[(3, f"name{number}"), (3, f"other{number}")],
         numbers=[(4, float(number), number + 0.5)],
+        words=[(f"1.1.word{number}:1A,2 1.1.other:3",)],
         composites=[(number, 1.0, 2.0, 0.0, 0.0, "", "{1,2}"), (number, 1.0, 2.0, 0.0, 0.0, "x", "{3}")],
         patient=number,
     )

@@ -43,6 +43,8 @@ insert into idx_string select tenant_id, p, 'name' || rid % 5000, rid from resou
 insert into idx_number select tenant_id, p, rid % 5000, rid % 5000 + 1, rid from resource, generate_series(1, 3) p;
 insert into idx_composite
 select tenant_id, rid % 500, rid % 100, rid % 100, 0, 0, '', array[rid % 500, rid % 7], rid from resource;
+insert into idx_text
+select tenant_id, (tenant_id || '.1.w' || rid % 5000 || ':1A ' || tenant_id || '.1.all:2')::tsvector, rid from resource;
 insert into inbox (tenant_id, received, id, channel, order_key, state, raw, content_hash, control_id)
 select t, now() + n * interval '10 seconds', n, 'mllp', n, 'done', 'x', 'x', 'c' || n
 from generate_series(1, 2) t, generate_series(1, {ROWS}) n;
@@ -153,6 +155,11 @@ CONDITIONS: dict[str, tuple[str, tuple[object, ...], str]] = {
         (TENANT, 1, 70, 71),
         "idx_number_lo",
     ),
+    "words": (
+        "select rid from idx_text where tenant_id = %s and words @@ %s::tsquery",
+        (TENANT, f"{TENANT}.1.w77:A"),
+        "idx_text_words",
+    ),
     "composite": (
         "select rid from idx_composite where tenant_id = %s and key = any(%s::bigint[]) and lo >= %s"
         " and keys && %s::bigint[]",
@@ -211,11 +218,12 @@ def test_changed_entries_are_found_by_their_resource(
         "dates": [[1], [MOMENT], [MOMENT]],
         "strings": [[1], ["x"]],
         "numbers": [[1], [1], [1]],
+        "words": [["a:1"]],
         "composites": [[1], [1], [1], [0], [0], [""], ["{1}"]],
     }
     params = ([RID], *columns[table.kind], TENANT, [RID], TENANT, TENANT)
     found = plan_of(server, table.change, params, mode)
-    assert found & {"idx_date_rid", "idx_string_rid", "idx_number_rid", "idx_composite_rid"}
+    assert found & {"idx_date_rid", "idx_string_rid", "idx_number_rid", "idx_composite_rid", "idx_text_rid"}
     assert not [scan for scan in found if scan.startswith("seq scan")]
 
 

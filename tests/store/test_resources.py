@@ -61,7 +61,7 @@ async def test_many_resources_are_created_in_one_round_trip_of_a_handful_of_stat
     defer = Tx.defer
     monkeypatch.setattr(Tx, "defer", lambda tx, sql, params=(): (sent.append(sql), defer(tx, sql, params))[1])
     await create(database, tenants[0], *(f"p{n}" for n in range(300)))
-    assert len(sent) == 6
+    assert len(sent) == 7
     assert await database.fetch(tenants[0], "select count(*), count(distinct rid) from resource") == [(300, 300)]
     assert len(await narrow(database, tenants[0])) == 300 * 5
 
