@@ -20,7 +20,7 @@ from fhir_server.interactions import bulk
 from fhir_server.interactions.save import save
 from fhir_server.store import passes
 from tests.fhir import Client, running
-from tests.http.parameters import color, defined, ids, parameter, patient, put, searchable, state
+from tests.http.parameters import color, defined, ids, parameter, patient, put, searchable, state, worked
 
 COLORS = ("red", "green", "blue")
 
@@ -114,7 +114,7 @@ async def test_every_resource_is_found_whoever_wrote_it_while_parameters_came_an
     await asyncio.gather(*writers)
     ended.set()
     await asyncio.gather(*workers)
-    await jobs(fhir.concord).drain()
+    await worked(fhir)
     for client in (fhir, beside):
         assert (await state(client))["state"] == "active"
         for wanted in COLORS:
