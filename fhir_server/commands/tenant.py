@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fhir_server.app import opened
-from fhir_server.commands.runtime import DataDir, run, settings_of, with_address
+from fhir_server.commands.runtime import DataDir, installation, run, settings_of, with_address
+from fhir_server.interactions.reindex import reindex as reindexed
 from fhir_server.store import tenants
 
 app = typer.Typer(help="Add and list tenants: the clinics that share this installation.", no_args_is_help=True)
@@ -42,5 +43,21 @@ def list_(data_dir: DataDir = None) -> None:
             for tenant in await tenants.all_of(concord.db):
                 table.add_row(tenant.name, concord.base(tenant))
             Console().print(table)
+
+    run(settings, work)
+
+
+@app.command()
+def reindex(
+    name: Annotated[str, typer.Argument(help="Name of the tenant, as it stands in addresses.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Have all resources of a tenant indexed anew by the workers, as after an upgrade that indexes more."""
+    settings = with_address(settings_of(data_dir=data_dir))
+
+    async def work(dsn: str) -> None:
+        async with installation(settings, dsn, name) as (concord, tenant):
+            types = await reindexed(concord.service, tenant, concord.clock())
+            typer.echo(f"{types} types of resources wait for the workers to index them anew")
 
     run(settings, work)

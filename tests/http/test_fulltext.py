@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
+from fhir_server.app import jobs
+from fhir_server.interactions.reindex import reindex
+from fhir_server.store import tenants
 from tests.fhir import Client
 
 DIV = '<div xmlns="http://www.w3.org/1999/xhtml">{}</div>'
@@ -140,3 +144,27 @@ async def test_a_long_text_is_stored_and_found_by_its_beginning(fhir: Client) ->
     await condition(fhir, "a", "", long + " again w1 " * 2000)
     assert await ids(fhir, "/Condition", _content="w1 w4000") == ["a"]
     assert await ids(fhir, "/Condition", _content="w29999") == []
+
+
+async def test_resources_that_an_older_version_stored_are_found_when_they_are_indexed_anew(
+    fhir: Client, other: Client, admin_dsn: str
+) -> None:
+    pressure = {"code": {"coding": [{"code": "sys"}]}, "valueQuantity": {"value": 160}}
+    body = {"resourceType": "Observation", "id": "o", "status": "final", "code": {"text": "x"}, "component": [pressure]}
+    assert (await fhir.put("/Observation/o", json=body)).status_code == 201
+    for client in (fhir, other):
+        await condition(client, "a", "Bone pain")
+    both = [fhir.tenant_id, other.tenant_id]
+    async with await psycopg.AsyncConnection.connect(admin_dsn, autocommit=True) as admin:
+        for table in ("idx_text", "idx_composite"):
+            await admin.execute(f"delete from {table} where tenant_id = any(%s)".encode(), (both,))
+        await admin.execute("update resource set narrow_hash = 7 where tenant_id = %s", (fhir.tenant_id,))
+    assert await ids(fhir, "/Condition", _text="bone") == []
+    tenant = await tenants.by_name(fhir.concord.db, fhir.tenant)
+    assert tenant
+    assert await reindex(fhir.concord.service, tenant, fhir.clock()) == 2
+    assert await ids(fhir, "/Condition", subject="Patient/p") == ["a"]
+    await jobs(fhir.concord).drain()
+    assert await ids(fhir, "/Condition", _text="bone") == ["a"]
+    assert await ids(fhir, "/Observation", **{"component-code-value-quantity": "sys$gt150"}) == ["o"]
+    assert await ids(other, "/Condition", _text="bone") == []
