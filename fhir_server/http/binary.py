@@ -36,7 +36,11 @@ _FHIR = frozenset(
 )
 # FHIR, or a document that a Binary holds: the body tells; of an Accept, whether it takes nothing else.
 _EITHER = frozenset(("application/json", "text/json", "application/xml", "text/xml", ""))
-_RESOURCE = re.compile(rb'\s*(\{.*"resourceType"\s*:\s*"Binary"|<[^{]*<?Binary\b[^>]*http://hl7\.org/fhir)', re.DOTALL)
+_JSON = re.compile(rb'"resourceType"\s*:\s*"Binary"')
+_XML = re.compile(rb"<Binary\b[^>]*http://hl7\.org/fhir")
+# A resource says what it is near its start, as far as a broken one can be told at all.
+_START = 1024
+_outer = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z", re.ASCII)
 _ALWAYS = (("cache-control", "private, no-cache"), ("x-content-type-options", "nosniff"), ("vary", "accept"))
 _SHAPING = frozenset(("_format", "_summary", "_elements"))
@@ -126,7 +130,7 @@ class Body:
             return True
         while not self._ended and self._size <= most:
             self._read.append(await self._next())
-        return self._ended and _RESOURCE.match(b"".join(self._read)) is not None
+        return self._ended and _is_resource(b"".join(self._read))
 
     async def again(self) -> MutableMapping[str, Any]:
         """Receive what was read, once more, and then what comes after it."""
@@ -161,6 +165,15 @@ class Body:
         self._size += len(piece)
         self._ended = not event.get("more_body")
         return piece
+
+
+def _is_resource(body: bytes) -> bool:
+    """Tell whether JSON or XML is a Binary resource, or was meant to be one and is told what is wrong with it."""
+    try:
+        return bytes(_outer.decode(body).get("resourceType", b"")) == b'"Binary"'
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        start = body.lstrip()[:_START]
+        return bool((_JSON if start[:1] == b"{" else _XML).search(start))
 
 
 class _Answer:

@@ -25,6 +25,8 @@ from fhir_server.interactions.write import commit
 
 _encode = msgspec.json.encode
 _OCTETS = "application/octet-stream"
+# What may stand in a header; a code of FHIR's may hold more.
+_FIT = re.compile(r"[!-~]+( [!-~]+)*\Z")
 # What a browser shows without running anything of it. All else, PDF too, is offered for saving.
 _SHOWN = re.compile(r"(image/(png|jpeg|gif|webp|bmp|tiff)|audio/[\w.+-]+|video/[\w.+-]+|text/plain)\s*(;|\Z)", re.I)
 
@@ -88,7 +90,9 @@ async def read(service: Service, ctx: Context, request: Request) -> Bytes:
     found = await (stored if len(request.path) == 2 else stored_version)(service, ctx, plain)
     if found.status != 200:
         return Bytes(found.status, dict(found.headers), 0, Reader(service, ctx.tenant.id, b""))
-    kind = text_member(members_of(found.body), "contentType") or _OCTETS
+    kind = text_member(members_of(found.body), "contentType") or ""
+    if not _FIT.match(kind):
+        kind = _OCTETS
     content = content_of(found.body)
     shown = "inline" if _SHOWN.match(kind) else f'attachment; filename="{request.path[1]}"'
     headers = {

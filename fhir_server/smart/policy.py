@@ -44,6 +44,8 @@ def _contexts(grant: Grant, hasher: Hasher, *, unbound: bool) -> Tree:
 
     http://hl7.org/fhir/R4/binary.html#security
     """
+    if unbound and any(s.context != "patient" and s.type == "*" and "r" in s.interactions for s in grant.scopes):
+        return Everything()
     groups: dict[Tree, list[str]] = {}
     for name in STORABLE:
         try:
@@ -53,8 +55,6 @@ def _contexts(grant: Grant, hasher: Hasher, *, unbound: bool) -> Tree:
             continue
         if not isinstance(tree, Nothing):
             groups.setdefault(tree, []).append(name)
-    if unbound and len(groups.get(Everything(), ())) == len(STORABLE) - 1:
-        return Everything()
     tenant = grant.tenant.id
     found = secured_by(hasher, tenant, ((tuple(types), tree) for tree, types in groups.items()))
     return any_of((unsecured(hasher, tenant), found)) if unbound else found

@@ -118,6 +118,32 @@ async def test_a_conditional_create_of_bytes(fhir: Client) -> None:
     assert (await fhir.get("/Binary/one?_pretty=true")).content == b"1"
 
 
+async def test_a_resource_that_is_broken_is_told_so_and_a_document_that_holds_one_is_a_document(fhir: Client) -> None:
+    for kind, broken in (
+        ("application/json", b'{"resourceType":"Binary","contentType":'),
+        ("application/xml", b'<Binary xmlns="http://hl7.org/fhir"><contentType'),
+    ):
+        answer = await fhir.post("/Binary", content=broken, headers={"content-type": kind})
+        assert (answer.status_code, answer.json()["resourceType"]) == (400, "OperationOutcome"), kind
+    for kind, document in (
+        (
+            "application/json",
+            b'{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Binary"}}]}',
+        ),
+        ("application/xml", b"<a>" + b"<Binary " * 100_000),
+    ):
+        assert (await fhir.get(await sent(fhir, document, kind))).content == document
+
+
+async def test_a_type_that_fits_no_header_puts_none_in(fhir: Client) -> None:
+    body = {"resourceType": "Binary", "data": "aGVsbG8="}
+    for kind in ("a/b\nx-evil: 1", "a/b\rx-evil: 1"):
+        assert (await fhir.post("/Binary", json=body | {"contentType": kind})).status_code == 400
+    answer = await fhir.post("/Binary", json=body | {"contentType": "text/ä"})
+    read = await fhir.get(f"/Binary/{answer.json()['id']}")
+    assert (read.content, read.headers["content-type"]) == (b"hello", "application/octet-stream")
+
+
 async def test_put_makes_versions_that_can_be_read(fhir: Client) -> None:
     async def put(content: bytes, **headers: str) -> httpx.Response:
         return await fhir.put("/Binary/b1", content=content, headers={"content-type": "text/plain", **headers})
