@@ -64,6 +64,7 @@ from fhir_server.store.jobs import ClaimedJob
 from fhir_server.store.objects import Objects
 from fhir_server.store.partitions import ensure_days
 from fhir_server.store.resources import Loader, Rids
+from fhir_server.store.slow import Slow
 
 VERSION = version("concord-fhir")
 log = structlog.get_logger(__name__)
@@ -103,6 +104,7 @@ async def opened(settings: Settings, dsn: str) -> AsyncIterator[Concord]:
         statement_timeout_ms=int(settings.statement_timeout * 1000),
         lock_timeout_ms=int(settings.lock_timeout * 1000),
         acquire_timeout=settings.pool_timeout,
+        slow=Slow(settings.slow_search_ms / 1000, settings.slow_searches_per_minute),
     )
     try:
         yield Concord(settings, clock(settings.test_clock), db, await _service(settings, db))

@@ -23,7 +23,7 @@ FIELDS = frozenset(
         *("tenant", "request_id", "message_id", "channel", "message_type", "code", "attempt", "attempts", "state"),
         *("method", "route", "interaction", "type", "status", "outcome", "duration_ms", "wait_ms", "bytes"),
         *("count", "entries", "connections", "depth", "host", "port", "path", "exit_code", "signal"),
-        *("database", "broker", "setting"),
+        *("database", "broker", "setting", "plan", "left_out"),
     )
 )
 # The machine's words about itself; every other exception may quote a value that a client sent.

@@ -77,6 +77,12 @@ class Settings(BaseSettings):
         10.0, "How long a request waits for a database connection to be free; then it gets 503.", unit="s", gt=0
     )
     statement_timeout: float = _row(30.0, "Longest run of one SQL statement; then the client gets 503.", unit="s", gt=0)
+    slow_search_ms: int = _row(
+        1000, "A search statement that takes longer is logged with its plan, without values.", unit="ms", ge=1
+    )
+    slow_searches_per_minute: int = _row(
+        10, "Most slow searches that one process logs in a minute; 0 logs none.", unit="lines", ge=0
+    )
     lock_timeout: float = _row(
         10.0, "How long a write waits for another of the same resource; then it gets 503.", unit="s", gt=0
     )

@@ -18,6 +18,7 @@ from fhir_server.errors import FhirError, NotFound, TimedOut, Unauthorized
 from fhir_server.http import render, wire
 from fhir_server.http.bounds import Bounds, Patience, require_address, require_depth
 from fhir_server.http.formats import View, viewed, viewed_form
+from fhir_server.http.shown import shown
 from fhir_server.http.wire import Receive, Scope, Send
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.service import Service
@@ -100,7 +101,14 @@ class FhirDoor(msgspec.Struct, frozen=True):
         require_depth(inside.body, self.bounds.depth)
         # Milliseconds are what a FHIR instant shows, so they are what is stored: a page boundary must compare equal.
         moment = now.replace(microsecond=now.microsecond // 1000 * 1000)
-        return await dispatch(self.service, Context(grant, base, moment, request_id), inside)
+        try:
+            return await dispatch(self.service, Context(grant, base, moment, request_id), inside)
+        finally:
+            if self.service.db.slow.noted and (noted := self.service.db.slow.take()):
+                about = shown(inside, self.service.registry)
+                self.service.db.slow.tell(
+                    noted, self.service.db.explain, route=about, tenant=tenant.id, request_id=request_id
+                )
 
     async def context(self, authorization: str, tenant_name: str, request_id: str) -> Context:
         """Return the context of a request that another door answers; raise as `authorize`."""

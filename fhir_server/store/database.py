@@ -6,6 +6,8 @@ The tenant is set in the same round trip as the statement it protects; unset, ro
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -17,6 +19,7 @@ from psycopg.errors import lookup
 
 from fhir_server import errors
 from fhir_server.store.pool import Pool
+from fhir_server.store.slow import Noted, Slow
 from fhir_server.store.wire import Rows, Statement, Wire, failed
 
 _SET_TENANT = "select set_config('app.tenant', %s, true)"
@@ -60,11 +63,12 @@ class Exists(errors.Conflict, Collision):
 class Database:
     """A pool of connections under the server's role, on one event loop."""
 
-    def __init__(self, pool: Pool, aside: Pool, probe: Pool, dsn: str) -> None:
+    def __init__(self, pool: Pool, aside: Pool, probe: Pool, dsn: str, slow: Slow) -> None:
         self._pool = pool
         self._aside = aside
         self._probe = probe
         self.dsn = dsn
+        self.slow = slow
 
     @classmethod
     async def open(
@@ -76,6 +80,7 @@ class Database:
         statement_timeout_ms: int = 30_000,
         lock_timeout_ms: int = 10_000,
         acquire_timeout: float = 30.0,
+        slow: Slow | None = None,
     ) -> Self:
         """Open the pool. Raises psycopg.OperationalError where the database cannot be reached."""
         ours = f"-c timezone=UTC -c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}"
@@ -87,10 +92,11 @@ class Database:
         await pool.open()
         aside = Pool(whole, min_size=0, max_size=1, acquire_timeout=acquire_timeout)
         probe = Pool(whole, min_size=0, max_size=1, acquire_timeout=_PROBE_SECONDS)
-        return cls(pool, aside, probe, dsn)
+        return cls(pool, aside, probe, dsn, slow or Slow(math.inf, 0))
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.slow.close()
         await self._pool.close()
         await self._aside.close()
         await self._probe.close()
@@ -101,12 +107,31 @@ class Database:
         """Run one statement in a transaction of its own, in one round trip, and return its rows.
 
         `tenant_id` None sets no tenant, for the listed tables without row-level security. `custom_plan` plans for
-        these very parameters. Raises errors.Busy, errors.Conflict or psycopg.Error.
+        these very parameters, as a search needs it: one that takes long is noted. Raises errors.Busy, errors.Conflict
+        or psycopg.Error.
         """
+        if custom_plan:
+            return await self._search(tenant_id, sql, params)
         batch: list[Statement] = [(sql, params)]
         if tenant_id is not None:
-            batch.insert(0, (_SET_TENANT_CUSTOM if custom_plan else _SET_TENANT, (str(tenant_id),)))
+            batch.insert(0, (_SET_TENANT, (str(tenant_id),)))
         return (await _fetch(self._pool, batch, len(batch) - 1))[0]
+
+    async def _search(self, tenant_id: int | None, sql: str, params: Sequence[Any]) -> Rows:
+        tenant = [] if tenant_id is None else [(_SET_TENANT_CUSTOM, (str(tenant_id),))]
+        wire = await self._pool.take()
+        began = time.monotonic()
+        try:
+            return wire.rows((await _run(wire, [*tenant, (sql, params)]))[-1])
+        finally:
+            self._pool.give(wire)
+            took = time.monotonic() - began
+            if took > self.slow.threshold:
+                self.slow.note(Noted(tenant_id, sql, params, took))
+
+    async def explain(self, noted: Noted) -> Rows:
+        """Return the plan of a search as JSON; it holds the values that were searched for."""
+        return await self._search(noted.tenant_id, f"explain (format json) {noted.sql}", noted.params)
 
     async def run(self, tenant_id: int | None, *statements: Statement) -> list[Rows]:
         """Run statements in a transaction of their own, in one round trip, and return the rows of each."""
