@@ -217,6 +217,9 @@ class Settings(BaseSettings):
     index_batch: int = _row(
         200, "Resources that a worker indexes anew in one transaction.", unit="resources", ge=1, le=10_000
     )
+    vacuum_after_load: int = _row(
+        10_000, "`concord load` vacuums and analyses at its end when it loaded as many.", unit="resources", ge=1
+    )
     token_lifetime: int = _row(3600, "Lifetime of an access token for which no other is asked.", unit="s", ge=1)
 
     mllp_max_message_bytes: int = _row(16 << 20, "Largest HL7 message taken by MLLP.", unit="bytes", ge=1024)

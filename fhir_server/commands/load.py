@@ -19,10 +19,13 @@ from fhir_server.context import Context, Grant, Scope, Tenant
 from fhir_server.errors import FhirError
 from fhir_server.interactions import bulk
 from fhir_server.interactions.bulk import Loaded, Unit
-from fhir_server.store import marks
+from fhir_server.store import marks, tables
 
 _SUFFIXES = (".json", ".ndjson")
 _SHOWN = 20
+_NOT_VACUUMED = (
+    "statistics are fresh; run `vacuum (analyze)` as the owner, for this role may not (PostgreSQL 17 lets it)"
+)
 
 
 class Tally(msgspec.Struct):
@@ -31,6 +34,7 @@ class Tally(msgspec.Struct):
     written: int = 0
     before: int = 0
     refused: list[str] = []
+    tidied: str = ""
 
     def add(self, file: Path, loaded: Loaded) -> None:
         """Count one unit."""
@@ -85,8 +89,23 @@ async def _load(concord: Concord, tenant: Tenant, files: list[Path], tally: Tall
             await _load_file(concord, tenant, file, tally, again=again)
             progress.advance(bar, file.stat().st_size)
     # Statistics of a table that just grew are stale until autovacuum comes by; plans made of them are poor.
-    if tally.written:
+    if tally.written >= concord.settings.vacuum_after_load:
+        await _tidy(concord, tally)
+    elif tally.written:
         await marks.refresh_statistics(concord.db)
+
+
+async def _tidy(concord: Concord, tally: Tally) -> None:
+    """Vacuum and analyse the tables, or analyse them where the role may do no more; the tally says which."""
+    done: list[str] = []
+    with Progress(TextColumn("{task.description}"), BarColumn(), console=Console(stderr=True), transient=True) as told:
+        bar = told.add_task("Vacuuming", total=len(tables.GROWING))
+        async for name in tables.vacuum(concord.db.dsn):
+            told.update(bar, description=f"Vacuuming {name}", completed=len(done))
+            done.append(name)
+    if not done:
+        await marks.refresh_statistics(concord.db)
+    tally.tidied = f"vacuumed and analysed {', '.join(done)}" if done else _NOT_VACUUMED
 
 
 async def _load_file(concord: Concord, tenant: Tenant, file: Path, tally: Tally, *, again: bool) -> None:
@@ -142,6 +161,8 @@ def _context(concord: Concord, tenant: Tenant) -> Context:
 def _tell(tally: Tally) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{tally.written} resources loaded, {tally.before} were loaded before, {len(tally.refused)} refused")
+    if tally.tidied:
+        console.print(tally.tidied)
     for line in tally.refused[:_SHOWN]:
         console.print(f"refused: {line}", markup=False)
     if len(tally.refused) > _SHOWN:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import psycopg
 
+from fhir_server.store import tables
 from fhir_server.store.migrate import newest
 from fhir_server.store.schema import BY_DAY, LEAKPROOF, WITHOUT_RLS, metadata
 
@@ -113,7 +114,28 @@ async def _leakproof(connection: Connection) -> Fact:
     return Fact("leakproof marks", not missing, detail, f"{_MIGRATE} as a superuser: searches cannot use their index")
 
 
-_CHECKS = (_role, _row_level_security, _policies, _unset_tenant, _leakproof)
+async def _indexes(connection: Connection) -> Fact:
+    lost = await tables.unusable_indexes(connection)
+    detail = f"missing or invalid: {', '.join(lost)}" if lost else "all there and valid"
+    remedy = "`reindex index concurrently` an invalid one as the owner; a missing one stands in the migrations"
+    return Fact("indexes", not lost, detail, remedy)
+
+
+async def _statistics(connection: Connection) -> Fact:
+    found = await tables.stale(connection)
+    detail = "; ".join(found) or "as fresh as they need be"
+    return Fact("statistics", not found, detail, "run `analyze` as the owner, and look whether autovacuum is on")
+
+
+async def _dead_rows(connection: Connection) -> Fact:
+    found = await tables.dead(connection)
+    remedy = "run `vacuum (analyze)` as the owner; look whether autovacuum is on and no transaction stays open"
+    return Fact("dead rows", not found, "; ".join(found) or "few", remedy)
+
+
+_CHECKS = (
+    _role, _row_level_security, _policies, _unset_tenant, _leakproof, _indexes, _statistics, _dead_rows,
+)  # fmt: skip
 
 
 async def _days(connection: Connection, clock: Callable[[], datetime]) -> Fact:

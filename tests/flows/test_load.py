@@ -20,8 +20,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def load(folder: Path, *argv: str, status: int = 0) -> str:
-    done = concord("load", *argv, "--tenant", "north", "--data-dir", str(folder), check=False)
+def load(folder: Path, *argv: str, status: int = 0, **more: str) -> str:
+    done = concord("load", *argv, "--tenant", "north", "--data-dir", str(folder), check=False, **more)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 
@@ -33,6 +33,14 @@ def test_ndjson_is_loaded_and_a_second_run_loads_nothing(folder: Path, tmp_path:
     assert "450 resources loaded, 0 were loaded before, 0 refused" in load(folder, str(file))
     assert "0 resources loaded, 450 were loaded before" in load(folder, str(file))
     assert "450 resources loaded" in load(folder, str(file), "--again")
+
+
+def test_a_large_load_ends_with_tidied_tables_and_says_so(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "Basic.ndjson"
+    file.write_text("".join(f'{{"resourceType":"Basic","id":"v{n}","code":{{"text":"x"}}}}\n' for n in range(20)))
+    more = {"CONCORD_VACUUM_AFTER_LOAD": "20"}
+    assert "vacuumed and analysed resource, " in load(folder, str(file), **more)
+    assert "vacuumed" not in load(folder, str(file))
 
 
 def test_binaries_are_loaded_with_their_contents_in_the_object_store(folder: Path, tmp_path: Path) -> None:

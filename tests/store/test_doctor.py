@@ -10,6 +10,7 @@ import pytest
 
 from fhir_server.store.doctor import Fact, facts
 from fhir_server.store.embedded import EmbeddedPostgres
+from fhir_server.store.tables import GROWING, vacuum
 from tests.postgres import drop_database
 
 
@@ -30,7 +31,7 @@ def alter(postgres: EmbeddedPostgres, name: str, *statements: str) -> None:
 async def test_a_migrated_database_is_sound(server_dsn: str) -> None:
     found = await facts(server_dsn, now)
     assert [fact for fact in found if not fact.ok] == []
-    assert len(found) == 9
+    assert len(found) == 12
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,13 @@ async def test_a_migrated_database_is_sound(server_dsn: str) -> None:
         ("drop table alembic_version", "migrations", "never migrated"),
         ("drop table inbox_{tomorrow}", "day partitions", "inbox_"),
         ("alter table job owner to concord_server", "server role", "owns tables"),
+        ("drop index resource_keys", "indexes", "resource_keys"),
+        ("alter table resource drop constraint resource_pkey", "indexes", "resource_pkey"),
+        (
+            "update pg_index set indisvalid = false where indexrelid = 'resource_updated'::regclass",
+            "indexes",
+            "resource_updated",
+        ),
     ],
 )
 async def test_what_is_wrong_is_found_and_told(
@@ -82,3 +90,26 @@ async def test_a_database_that_is_away_is_one_fact(postgres: EmbeddedPostgres) -
     (fact,) = await facts(postgres.server_dsn("no_such_database"), now)
     assert (fact.name, fact.ok) == ("database", False)
     assert "no_such_database" in fact.detail
+
+
+NUMBERS = "insert into idx_number (tenant_id, param, rid, lo, hi) select 1, 1, n, n, n from generate_series(1, 30000) n"
+STILL = "alter table idx_number set (autovacuum_enabled = false)"
+
+
+async def test_stale_statistics_and_dead_rows_are_found_until_they_are_tidied(
+    postgres: EmbeddedPostgres, fresh_name: str
+) -> None:
+    dsn = postgres.server_dsn(fresh_name)
+    alter(postgres, fresh_name, STILL, NUMBERS)
+    assert "idx_number was never analysed" in (await broken(dsn))["statistics"].detail
+    alter(postgres, fresh_name, "analyze idx_number", NUMBERS)
+    assert "30000 changed rows" in (await broken(dsn))["statistics"].detail
+    alter(postgres, fresh_name, "delete from idx_number where rid % 2 = 0")
+    assert "idx_number has 30000 beside 30000" in (await broken(dsn))["dead rows"].detail
+    assert [name async for name in vacuum(dsn)] == list(GROWING)
+    assert await broken(dsn) == {}
+
+
+async def test_a_role_that_may_not_vacuum_leaves_the_tables_alone(postgres: EmbeddedPostgres, fresh_name: str) -> None:
+    alter(postgres, fresh_name, "revoke maintain on resource from concord_server")
+    assert [name async for name in vacuum(postgres.server_dsn(fresh_name))] == []
