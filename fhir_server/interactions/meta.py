@@ -16,7 +16,7 @@ from fhir_server.errors import Gone, Invalid
 from fhir_server.interactions.answer import versioned
 from fhir_server.interactions.body import members_of
 from fhir_server.interactions.draft import Save
-from fhir_server.interactions.message import Request, Response, if_match
+from fhir_server.interactions.message import Request, Response, if_match, require_id
 from fhir_server.interactions.patch import changing
 from fhir_server.interactions.read import find
 from fhir_server.interactions.service import Service
@@ -60,6 +60,7 @@ async def _changed(
         return value
 
     resource_type, resource_id, _ = request.path
+    require_id(resource_id, resource_type)
     save = Save(type=resource_type, action="patch", id=resource_id, if_match=if_match(request), patch=changing(changed))
     (result,) = await commit(service, ctx, [save])
     return Response(200, _returned(result.body or b"{}"), versioned(result.version, result.updated))

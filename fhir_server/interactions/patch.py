@@ -21,7 +21,7 @@ from fhir_server.interactions.content import shown
 from fhir_server.interactions.draft import Save
 from fhir_server.interactions.fhirpath_patch import fhirpath_patch
 from fhir_server.interactions.json_patch import Patch, json_patch, merge_patch
-from fhir_server.interactions.message import Request, Response, refuse_query
+from fhir_server.interactions.message import Request, Response, refuse_query, require_id
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.update import required_version
 from fhir_server.interactions.write import commit
@@ -50,6 +50,7 @@ def patch_of(service: Service, request: Request, path: str = "", full_url: str |
     resource_type, *rest = request.path
     if rest:
         refuse_query(request, path)
+        require_id(rest[0], path or resource_type)
     kind, body = _kind(request, path)
     return Save(
         type=resource_type,

@@ -97,3 +97,14 @@ async def test_a_json_patch_with_an_impossible_op_is_a_clients_fault(fhir: Clien
 
 async def test_a_delete_of_what_can_be_no_id_is_400(fhir: Client) -> None:
     assert (await fhir.delete("/Patient/%00")).status_code == 400
+
+
+@pytest.mark.parametrize("place", ["/Patient//$meta-add", "/Patient//$meta-delete", "/Patient/a%20b/$meta-add"])
+async def test_meta_of_what_can_be_no_id_is_400(fhir: Client, place: str) -> None:
+    body = {"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": {"tag": [{"code": "a"}]}}]}
+    assert (await fhir.post(place, json=body)).status_code == 400
+
+
+async def test_a_patch_of_what_can_be_no_id_is_400(fhir: Client) -> None:
+    answer = await fhir.request("PATCH", "/Patient/a%20b", content=b"[]", headers=JSON_PATCH)
+    assert answer.status_code == 400
