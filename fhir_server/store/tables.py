@@ -15,7 +15,7 @@ from sqlalchemy import Index, PrimaryKeyConstraint, UniqueConstraint
 from fhir_server.store.schema import metadata
 
 # The tables that grow with what is stored, in the order in which they are looked after.
-GROWING = ("resource", "idx_string", "idx_date", "idx_number", "idx_composite", "resource_history")
+GROWING = ("resource", "idx_string", "idx_date", "idx_number", "idx_composite", "idx_text", "resource_history")
 # As far as autovacuum lets it come before it sets to work, and somewhat further.
 _SHARE, _LEAST = 0.3, 10_000
 # The privilege to vacuum what one does not own.
