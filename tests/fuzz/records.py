@@ -118,7 +118,7 @@ def _of_nobody(number: str, word: str) -> list[Json]:
             "id": number,
             "url": f"http://example.org/sp{number}",
             "name": word,
-            "status": "draft",
+            "status": "active" if number == "1" else "draft",
             "description": word,
             "code": f"sp{number}",
             "base": ["Patient"],
