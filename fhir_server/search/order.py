@@ -91,17 +91,17 @@ def matches(page: Page, where: Sql, hidden: bool) -> Sql:
 # ---- along an index ---------------------------------------------------------------------------------------------
 
 
-def walk(page: Page, kind: int, where: Sql, bounded: Bounds) -> Sql:
+def walk(page: Page, kind: int, where: Sql, bounded: Bounds, lacking: bool = False) -> Sql:
     """Return the statement for rows of a type in the order of an index, and behind them those without a value.
 
-    `bounded` is what the walked values must be; a row without one cannot be.
+    `bounded` is what the walked values must be; a row without one cannot be. `lacking` says that none has a value.
     """
     live = f"resource.tenant_id = %s and resource.body is not null{' and ' + where[0] if where[0] else ''}"
     values = (page.tenant_id, *where[1], kind)
     all_rows = f"{live} and resource.type = %s", values
     # Entries are of rows of the type. Where that is said plainly the planner expects only a part of them to be.
     entry_rows = f"{live} and nullif(resource.type = %s, false) is not null", values
-    if page.after and page.after.values[0] is None:
+    if lacking or (page.after and page.after.values[0] is None):
         return _without(page, all_rows)
     along = _along(page, entry_rows, bounded)
     if bounded:
@@ -260,9 +260,14 @@ def _from_body(key: Sort, best: str, paths: tuple[str, ...]) -> Sql:
     if key.own:
         text = f"case when starts_with({text}, %s) then substr({text}, %s::int) else {text} end"
         params = (key.own, len(key.own) + 1)
+    # A number that FHIR allows may be too small for jsonb: such a body must not stop the search.
+    document = (
+        "(select convert_from(resource.body, 'UTF8') as body offset 0) said, lateral"
+        " (select case when pg_input_is_valid(said.body, 'jsonb') then said.body::jsonb end as document offset 0) read"
+    )
     sql = (
-        f'(select {best}(left({text}, {_LONGEST}) collate "C") from unnest(%s::jsonpath[]) path,'  # noqa: S608
-        " jsonb_path_query(convert_from(resource.body, 'UTF8')::jsonb, path, '{}', true) found)"
+        f'(select {best}(left({text}, {_LONGEST}) collate "C") from {document}, unnest(%s::jsonpath[]) path,'  # noqa: S608
+        " jsonb_path_query(read.document, path, '{}', true) found)"
     )
     return sql, (*params, list(paths))
 

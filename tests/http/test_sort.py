@@ -213,6 +213,18 @@ async def test_a_tenant_and_a_patient_see_in_any_order_what_they_may(fhir: Clien
     assert (await fhir.get("/Patient?_sort=family", token=await fhir.token("system/Observation.rs"))).status_code == 403
 
 
+@pytest.mark.parametrize("number", ["1e-99999", "0.1e-20000", "1e308", f"0.{'1' * 20000}"])
+async def test_a_number_that_the_database_cannot_hold_stops_no_order(fhir: Client, number: str) -> None:
+    for code, value in (("b", "1"), ("a", "2"), ("z", number)):
+        said = f'"code":{{"coding":[{{"code":"{code}"}}]}},"valueQuantity":{{"value":{value}}}'
+        body = f'{{"resourceType":"Observation","id":"{code}","status":"final",{said}}}'
+        headers = {"content-type": "application/fhir+json"}
+        assert (await fhir.put(f"/Observation/{code}", content=body, headers=headers)).status_code == 201
+    for sort, order in (("code", "abz"), ("_id", "abz")):
+        assert await ids(fhir, f"/Observation?_sort={sort}") == list(order)
+        assert await ids(fhir, f"/Observation?_sort={sort}&_count=1") == list(order)
+
+
 # ---- page tokens ------------------------------------------------------------------------------------------------
 
 

@@ -77,6 +77,21 @@ async def test_no_total_is_told_where_nobody_asks(fhir: Client) -> None:
         assert "total" not in (await fhir.get(query)).json()
 
 
+async def test_what_was_deleted_is_not_counted_and_what_was_restored_is(fhir: Client, other: Client) -> None:
+    async def counts() -> list[int]:
+        return [(await client.get("/Patient?_summary=count")).json()["total"] for client in (fhir, other)]
+
+    for client in (fhir, other):
+        for name in ("ada", "bob", "cy"):
+            await client.put(f"/Patient/{name}", json={"resourceType": "Patient", "id": name})
+    await fhir.delete("/Patient/ada")
+    await fhir.delete("/Patient/bob")
+    assert await counts() == [1, 3]
+    await fhir.put("/Patient/ada", json={"resourceType": "Patient", "id": "ada"})
+    assert await counts() == [2, 3]
+    assert (await fhir.get("?_type=Patient,Basic&_total=accurate&_count=1")).json()["total"] == 2
+
+
 async def test_an_estimate_of_nothing_is_exact(fhir: Client) -> None:
     page = (await fhir.get("/Basic?_total=estimate")).json()
     assert (page["total"], outcomes(page)) == (0, [])

@@ -105,3 +105,13 @@ async def test_a_patients_own_rows_are_read_alone_in_any_order(searched: Databas
     request = asked(loaded.tenant, "Observation", ("_sort", sort))
     top = await explained(searched, loaded.tenant, plan.select(request, loaded.tenant, mine))
     assert looked_at(top) < 100
+
+
+async def test_all_of_a_type_are_counted_in_indexes_alone(searched: Database, loaded: Loaded) -> None:
+    request = asked(loaded.tenant, "Observation", ("_summary", "count"))
+    statement = plan.count(request, loaded.tenant, Everything())
+    top = await explained(searched, loaded.tenant, statement)
+    scans = {node["Node Type"] for node in nodes(top) if "Scan" in node["Node Type"]}
+    assert scans == {"Index Only Scan"}
+    assert indexes(top) >= {"resource_deleted"}
+    assert await searched.fetch(loaded.tenant, statement.sql, statement.params) == [(OBSERVATIONS,)]

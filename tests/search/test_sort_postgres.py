@@ -33,6 +33,8 @@ PATIENT_FILTERS: tuple[list[Pair], ...] = (
     [("birthdate", "ge1980"), ("birthdate", "lt2000-01-01"), ("active", "true")],
     [("family", "m")],
     [("gender:missing", "true")],
+    [("birthdate:missing", "true")],
+    [("family:missing", "false")],
 )
 OBSERVATION_FILTERS: tuple[list[Pair], ...] = (
     [],
@@ -194,3 +196,22 @@ async def test_what_has_no_value_comes_last_in_both_directions(database: Databas
     found = await shelf.ids("Patient", ("_sort", sort), ("_count", "2"))
     assert found[0] == "r08"
     assert len(set(found)) == len(found) == 9
+
+
+@pytest.mark.parametrize("count", ["1", "2", "50"])
+@pytest.mark.parametrize("sign", ["", "-"])
+async def test_a_resource_that_says_one_value_twice_comes_once(database: Database, sign: str, count: str) -> None:
+    def risk(*chances: float) -> Resource:
+        predictions = [{"probabilityDecimal": chance} for chance in chances]
+        said: dict[str, Any] = {"status": "final", "subject": {"display": "x"}, "prediction": predictions}
+        return {"resourceType": "RiskAssessment", **said}
+
+    shelf = await filled(database, [risk(0.5, 0.5), risk(0.1, 0.5, 0.1), risk(0.3), risk(0.2, 0.4)])
+    order = {"": ["r07", "r01", "r14", "r00"], "-": ["r07", "r00", "r01", "r14"]}[sign]
+    assert await shelf.ids("RiskAssessment", ("_sort", f"{sign}probability"), ("_count", count)) == order
+    for bound in ("gt0.15", "lt0.45", "0.5"):
+        found = await shelf.ids(
+            "RiskAssessment", ("_sort", f"{sign}probability"), ("_count", count), ("probability", bound)
+        )
+        plain = await shelf.ids("RiskAssessment", ("probability", bound))
+        assert found == [name for name in order if name in plain]
