@@ -26,7 +26,13 @@ _ENDLESS = 1 << 60
 
 async def fuzzed(dsn: str, seed: int, minutes: float, tasks: int) -> World:
     """Return the world after so many minutes."""
-    async with opened(Settings.load(env="test"), dsn) as concord:
+    with tempfile.TemporaryDirectory(prefix="concord-fuzz-") as folder:
+        settings = Settings.load(env="test", data_dir=folder)
+        return await _fuzzed(settings, dsn, seed, minutes, tasks)
+
+
+async def _fuzzed(settings: Settings, dsn: str, seed: int, minutes: float, tasks: int) -> World:
+    async with opened(settings, dsn) as concord:
         world = World(concord)
         structlog.configure(processors=[world.heard])
         await world.prepare(f"fuzz-{seed}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -25,8 +26,8 @@ def _logs() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_logs")
 @pytest.mark.parametrize("seed", [1, secrets.randbelow(1 << 31)], ids=["known", "new"])
-async def test_no_request_brings_a_fault_a_hang_or_anothers_record(server_dsn: str, seed: int) -> None:
-    async with opened(Settings.load(env="test"), server_dsn) as concord:
+async def test_no_request_brings_a_fault_a_hang_or_anothers_record(server_dsn: str, seed: int, tmp_path: Path) -> None:
+    async with opened(Settings.load(env="test", data_dir=tmp_path), server_dsn) as concord:
         world = World(concord)
         structlog.configure(processors=[world.heard])
         await world.prepare(f"fuzz-{seed}-{secrets.token_hex(4)}")
