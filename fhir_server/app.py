@@ -64,6 +64,7 @@ from fhir_server.store.jobs import ClaimedJob
 from fhir_server.store.objects import Objects
 from fhir_server.store.partitions import ensure_days
 from fhir_server.store.resources import Loader, Rids
+from fhir_server.store.shares import KnownShares
 from fhir_server.store.slow import Slow
 
 VERSION = version("concord-fhir")
@@ -134,6 +135,7 @@ async def _service(settings: Settings, db: Database) -> Service:
         Kept(settings.kept_codes),
         Objects(settings.object_store, db, secret),
         Parameters(db, registry, hasher, indexer),
+        KnownShares(db),
     )
 
 

@@ -9,7 +9,7 @@ from fhir_server.context import Context
 from fhir_server.errors import Forbidden, Invalid
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.terminology import coded
-from fhir_server.search import links
+from fhir_server.search import links, near
 from fhir_server.search.plan import Statement, seen_by
 from fhir_server.search.tree import (
     And,
@@ -82,6 +82,8 @@ async def _targets(
 async def _reverse(service: Service, ctx: Context, link: Reverse) -> Tree:
     restrict = visible(ctx.grant, service.hasher, link.type, "s")
     inner = await resolved(service, ctx, link.tree)
+    if near.crowded(inner, await service.shares.now()):
+        return Referred(link.salt, link.type, all_of((inner, seen_by(restrict))))
     limit = service.limits.max_chain_targets
     asked = Reverse(link.salt, link.type, link.target, inner)
     ((number, keys),) = await _fetch(service, ctx, links.referred(asked, ctx.tenant.id, restrict, limit))

@@ -203,7 +203,11 @@ def _asked(service: Service, ctx: Context, request: Request, resource_type: str,
 async def _rows(service: Service, ctx: Context, parts: Sequence[Part]) -> Rows:
     """Return one row more than the page has, where there is one: that tells of a next page."""
     tenant = ctx.tenant.id
-    statement = plan.select(parts[0][0], tenant, parts[0][1]) if len(parts) == 1 else across.select(parts, tenant)
+    shares = await service.shares.now()
+    if len(parts) == 1:
+        statement = plan.select(parts[0][0], tenant, parts[0][1], shares)
+    else:
+        statement = across.select(parts, tenant, shares)
     return await service.db.fetch(tenant, statement.sql, statement.params, custom_plan=True)
 
 

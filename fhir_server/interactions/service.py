@@ -18,6 +18,7 @@ from fhir_server.search.seal import Seal
 from fhir_server.store.database import Database
 from fhir_server.store.objects import Objects
 from fhir_server.store.resources import Loader, Rids
+from fhir_server.store.shares import KnownShares
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ class Service(msgspec.Struct, frozen=True):
     kept: Kept
     objects: Objects
     parameters: Parameters
+    shares: KnownShares
     generation: int = 0
 
     async def of(self, tenant_id: int) -> Self:

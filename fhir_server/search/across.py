@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from conformance.r4.types import TYPE_CODES
 from fhir_server.errors import Invalid
 from fhir_server.search import order, plan
-from fhir_server.search.plan import Statement
+from fhir_server.search.plan import UNKNOWN, Statement
 from fhir_server.search.request import SearchRequest
 from fhir_server.search.tree import Tree
+from fhir_server.store.shares import Shares
 
 # A search of one type and what the grant may see of it.
 Part = tuple[SearchRequest, Tree]
 
 
-def select(parts: Sequence[Part], tenant_id: int) -> Statement:
+def select(parts: Sequence[Part], tenant_id: int, shares: Shares = UNKNOWN) -> Statement:
     """Return the statement for a page of rows (rid, id, version, updated, body, values of sort keys, type), one more.
 
     All parts have the same order, count and position. Raises Invalid for an order that types do not share.
@@ -31,7 +32,7 @@ def select(parts: Sequence[Part], tenant_id: int) -> Statement:
                 raise Invalid(text, "http._sort")
     pieces, params = [], []
     for request, restrict in parts:
-        made = plan.select(request, tenant_id, restrict)
+        made = plan.select(request, tenant_id, restrict, shares)
         pieces.append(f"select page.*, %s::smallint as type from ({made.sql}) page")  # noqa: S608
         params += [TYPE_CODES[request.type], *made.params]
     sql = f"select * from ({' union all '.join(pieces)}) page order by {order.outer(first.sort)} limit %s"  # noqa: S608

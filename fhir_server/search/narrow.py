@@ -140,6 +140,26 @@ def selective(matches: tuple[DateMatch, ...]) -> bool:
     return bool(lows and highs) and min(highs) - max(lows) <= LONGEST
 
 
+def probe(leaf: Narrow) -> Sql | None:
+    """Return a condition on an entry `x` that one scan of an index answers, of most entries that `entry` asks for.
+
+    None where an index would be read from its start.
+    """
+    match leaf:
+        case DateMatch():
+            return _probe_of_dates((leaf,))
+        case OneDate(matches):
+            return _probe_of_dates(matches)
+        case NumberMatch(prefix=prefix) if prefix not in ("eq", "sa", "lt", "le"):
+            return None
+    return entry(leaf)
+
+
+def _probe_of_dates(matches: tuple[DateMatch, ...]) -> Sql:
+    sql, params = _tier(matches, 0)
+    return f"x.param = %s{sql}", (matches[0].param, *params)
+
+
 def _string(leaf: StringStarts) -> Sql:
     end = after(leaf.value)
     if end is None:

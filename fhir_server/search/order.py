@@ -18,7 +18,7 @@ from fhir_server.search.request import Position
 from fhir_server.search.sort import Kind, Sort
 from fhir_server.search.tree import And, DateMatch, NumberMatch, Tree, all_of
 
-_ROW = "resource.rid, resource.id, resource.version, resource.updated, resource.body"
+ROW = "resource.rid, resource.id, resource.version, resource.updated, resource.body"
 # Table, column and SQL type of what a key compares.
 _NARROW: dict[Kind, tuple[str, str, str]] = {
     "date": ("idx_date", "lo", "timestamptz"),
@@ -51,6 +51,17 @@ class Page(msgspec.Struct, frozen=True):
 def walkable(key: Sort) -> bool:
     """Tell whether an index of a narrow table gives rows in the order of a key."""
     return key.kind in _NARROW
+
+
+def by_time(page: Page) -> bool:
+    """Tell whether the moment of the last update alone orders a page."""
+    return len(page.sort) == 1 and page.first.kind == "updated"
+
+
+def rest(page: Page, where: Sql) -> Sql:
+    """Return a condition on rows and that they come after the position of a page by time."""
+    pieces = [where, *_after(page, ["resource.updated"], 0)]
+    return " and ".join(sql for sql, _ in pieces), tuple(value for _, values in pieces for value in values)
 
 
 def behind(sort: Sequence[Sort]) -> list[int]:
@@ -194,7 +205,7 @@ def _without(page: Page, where: Sql) -> Sql:
 def _select(
     page: Page, names: Sequence[str], source: str, params: Params, conditions: Sequence[Sql], order: Sequence[str]
 ) -> Sql:
-    columns = ", ".join([_ROW, *(f"{names[at]} as k{at}" for at in behind(page.sort))])
+    columns = ", ".join([ROW, *(f"{names[at]} as k{at}" for at in behind(page.sort))])
     sql = (
         f"select {columns} from {source} where {' and '.join(text for text, _ in conditions)}"  # noqa: S608
         f" order by {', '.join(order)} limit %s"

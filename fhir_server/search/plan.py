@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from conformance.r4.types import TYPE_CODES
-from fhir_server.search import order
+from fhir_server.search import near, order
 from fhir_server.search.narrow import Narrow, OneDate, Params, Sql, entry, selective, table_of
 from fhir_server.search.request import SearchRequest
 from fhir_server.search.sort import Sort
@@ -44,7 +44,9 @@ from fhir_server.search.tree import (
     WordsMatch,
     all_of,
 )
+from fhir_server.store.shares import Shares
 
+UNKNOWN = Shares()
 # From so many conditions on, the planner takes them for independent and expects too many rows to meet them all.
 _SEVERAL = 2
 _LIVE = "resource.tenant_id = %s and resource.type = %s and resource.body is not null"
@@ -58,21 +60,27 @@ class Statement(msgspec.Struct, frozen=True):
     pin: bool
 
 
-def select(request: SearchRequest, tenant_id: int, restrict: Tree) -> Statement:
+def select(request: SearchRequest, tenant_id: int, restrict: Tree, shares: Shares = UNKNOWN) -> Statement:
     """Return the statement for a page of rows (rid, id, version, updated, body), and one row more to tell of a next.
 
     Behind these columns stand the values of sort keys that are in no column, `order.behind`. `restrict` is what the
-    grant may see.
+    grant may see, `shares` tells which keys are common.
     """
     tree = all_of((request.tree, restrict, _found_by(restrict)))
+    parts = _of_one_date(tree.parts if isinstance(tree, And) else (tree,))
+    rare = bool(shares.of) and near.rare(parts, shares)
     page = order.Page(request.sort, request.after, request.count + 1, tenant_id)
-    if order.walkable(page.first) and not _few(tree):
+    if order.walkable(page.first) and not rare and not _few(tree):
         bounded, others = order.bounds(tree, page.first)
         if _conditions(others) < _SEVERAL:
             where = condition(others, tenant_id)
             lacking = _lacks(tree, page.first)
             return Statement(*order.walk(page, TYPE_CODES[request.type], where, bounded, lacking), True)
-    hidden = _conditions(tree) >= _SEVERAL
+    hidden = rare or _conditions(tree) >= _SEVERAL
+    if order.by_time(page) and near.common(parts, shares):
+        live = order.rest(page, (_LIVE, (tenant_id, TYPE_CODES[request.type])))
+        asked = near.Asked(live, condition(tree, tenant_id), hidden)
+        return Statement(*near.statement(page, asked, parts, shares), True)
     return Statement(*order.matches(page, _asked(tree, tenant_id, request.type), hidden), _pinned(tree))
 
 

@@ -56,6 +56,22 @@ def newest() -> str:
     return max(path.stem[1:5] for path in (_FOLDER / "versions").glob("v[0-9]*.py"))
 
 
+# Under a superuser's rights: of tables under row-level security nobody else sees statistics. Keys are hashes, and only
+# those that many rows hold are told.
+KEY_STATISTICS = """
+create or replace function public.key_statistics(out resources bigint, out keys bigint[], out shares float8[])
+language sql stable security definer set search_path = pg_catalog as $$
+    select greatest(c.reltuples, 0)::bigint, s.most_common_elems::text::bigint[],
+           s.most_common_elem_freqs[:array_length(s.most_common_elems::text::bigint[], 1)]::float8[]
+    from pg_class c
+         left join pg_stats s on s.schemaname = 'public' and s.tablename = 'resource' and s.attname = 'keys'
+    where c.oid = 'public.resource'::regclass
+$$;
+revoke all on function public.key_statistics() from public;
+grant execute on function public.key_statistics() to concord_server;
+"""
+
+
 def migrate(admin_dsn: str, server_dsn: str | None = None, *, today: date) -> Migrated:
     """Migrate; `server_dsn` names the role the server logs in with, made if missing. Raises MigrationError."""
     try:
@@ -77,6 +93,7 @@ def _migrate(admin: psycopg.Connection, admin_dsn: str, server_dsn: str | None, 
         _upgrade(admin_dsn, owner)
     if superuser:
         _mark(admin)
+        admin.execute(KEY_STATISTICS.encode())
     _let_vacuum(admin)
     admin.execute("select ensure_days(%s, %s)", (today, DAYS_AHEAD))
     return Migrated(before, newest(), superuser)

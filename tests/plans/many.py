@@ -179,7 +179,7 @@ _COPIED = {
     "value": f"case when strpos(o.value, {_CUT}) = 0 then o.value || n"
     f" else replace(o.value, {_CUT}, n || {_CUT}) || n end",
 }
-_SHIFTED = {"timestamp with time zone": "o.{} + n * interval '31 days 5 hours'", "double precision": "o.{} + n"}
+_SHIFTED = {"timestamp with time zone": "o.{} + n * interval '31 days 5 hours'"}
 _TABLES = ("resource", "idx_date", "idx_string", "idx_number", "idx_composite", "idx_text")
 # What elements hold, many have.
 _PLAIN = {name: f"o.{name}" for name in ("keys", "value", "lo", "hi", "lo2", "hi2")}
