@@ -72,6 +72,9 @@ class Cases:
                 1,
                 1.5,
             ),
+            self._search("Observation?subject=&_sort=-date", f"Observation?{subject}&_sort=-date", 8, 1.0),
+            self._search("Observation?code=&_sort=-date", f"Observation?code={LOINC}|{{code}}&_sort=-date", 20, 1.0),
+            self._search("Patient?_sort=family", "Patient?_sort=family", 20, 1.0),
             self._search(
                 "Observation?subject=&_include=", f"Observation?{subject}&_include=Observation:subject", 9, 1.2
             ),
