@@ -15,6 +15,8 @@ import msgspec
 References = Mapping[str, Sequence[tuple[str, Sequence[str]]]]
 # Code, type, and canonical URL or "".
 Parameter = tuple[str, str, str]
+_SECURITY_SERVICE = "http://terminology.hl7.org/CodeSystem/restful-security-service"
+_OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 _COMPARTMENT = "http://hl7.org/fhir/CompartmentDefinition/"
 _TYPE_LEVEL = (
     "read",
@@ -46,9 +48,20 @@ _NORMATIVE = frozenset(
 _SYSTEM_LEVEL = ("transaction", "batch", "search-system", "history-system")
 
 
+def _security(token_uri: str) -> dict[str, Any]:
+    """Return where tokens come from, also in the extension that was there before the well-known document."""
+    return {
+        "cors": False,
+        "service": [{"coding": [{"system": _SECURITY_SERVICE, "code": "SMART-on-FHIR"}]}],
+        "description": "A bearer token with SMART scopes is required.",
+        "extension": [{"url": _OAUTH_URIS, "extension": [{"url": "token", "valueUri": token_uri}]}],
+    }
+
+
 def capability_statement(
     *,
     base: str,
+    token_uri: str,
     software: str,
     published: datetime,
     types: Iterable[str],
@@ -59,7 +72,7 @@ def capability_statement(
     of_every_type: Mapping[str, Any],
     operations: Callable[[str], Sequence[Mapping[str, str]]],
 ) -> bytes:
-    """Return the statement of a server at `base` as JSON.
+    """Return the statement of a server at `base`, whose tokens come from `token_uri`, as JSON.
 
     `interactions` are FHIR's codes; `parameters` gives (code, type, definition or "") of the search parameters;
     `references` gives (code, targets) of those that can be included;
@@ -85,7 +98,7 @@ def capability_statement(
         "rest": [
             {
                 "mode": "server",
-                "security": {"cors": False, "description": "A bearer token with SMART scopes is required."},
+                "security": _security(token_uri),
                 "resource": [
                     _resource(name, codes, parameters.get(name, ()), {**of_every_type, "operation": operations(name)})
                     | _includes(name, references)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -16,11 +16,7 @@ import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from conformance.capability import capability_statement, normative_part
-from conformance.r4 import facts
 from conformance.search_params import Registry
-from conformance.structures import STORABLE
-from conformance.terminology_capability import terminology_capabilities
 from fhir_server.clock import Clock, clock
 from fhir_server.console import pages as console
 from fhir_server.console.views import Overview
@@ -34,29 +30,22 @@ from fhir_server.engine.receive import Receiver
 from fhir_server.engine.waker import Waker
 from fhir_server.engine.worker import Retry, Worker
 from fhir_server.errors import Busy, NotFound
-from fhir_server.http import api, health
+from fhir_server.http import api, health, oauth, published
 from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.bounds import Bounds
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
 from fhir_server.interactions import define
 from fhir_server.interactions.kept import Kept
-from fhir_server.interactions.message import Request, Response
-from fhir_server.interactions.metadata import metadata_mode, told
 from fhir_server.interactions.own import Parameters
 from fhir_server.interactions.service import Service
-from fhir_server.interactions.table import TABLE, of_every_type, operations
 from fhir_server.limits import Limits
-from fhir_server.search.composite_parts import composite
 from fhir_server.search.hashing import Hasher
-from fhir_server.search.include import references
 from fhir_server.search.kinds import Indexer
-from fhir_server.search.match import LEAVES
-from fhir_server.search.own import Known
 from fhir_server.search.page import Pager
 from fhir_server.search.seal import Seal
-from fhir_server.search.words import full_text
 from fhir_server.settings import Settings
+from fhir_server.smart.issuing import Issuer
 from fhir_server.smart.tokens import Verifier
 from fhir_server.store import keys, overview, tenants
 from fhir_server.store.database import Database, Tx
@@ -183,7 +172,7 @@ def front(concord: Concord) -> Front:
         clock=concord.clock,
         bounds=bounds_of(concord.settings),
         pack_from=concord.settings.compress_from_bytes,
-        open_pages={("metadata",): _metadata(concord)},
+        open_pages=published.pages(concord.service, concord.base_url, concord.clock(), VERSION),
     )
     binaries = BinaryDoor(door, concord.settings.max_binary_bytes)
     return Front(door, binaries, _pages(concord, door), concord.settings.max_requests)
@@ -300,47 +289,11 @@ def _pages(concord: Concord, door: FhirDoor) -> FastAPI:
     pages.include_router(health.routes(lambda: overview.unready(concord.db), figures))
     pages.include_router(console.routes(look))
     pages.include_router(api.routes(concord.db, door.authorize))
+    pages.include_router(oauth.routes(_issuer(concord), tenants.finder(concord.db)))
     api.tell_failures(pages)
     return pages
 
 
-def _metadata(concord: Concord) -> Callable[[Tenant, str, Request], Awaitable[Response]]:
-    """Return the page that tells what a tenant's base can do; it is made anew only when its parameters change."""
-    published = concord.clock()
-    kept: dict[str, tuple[Known, bytes]] = {}
-
-    def made(base: str, known: Known) -> bytes:
-        registry = known.watched()
-        return capability_statement(
-            base=base,
-            software=VERSION,
-            published=published,
-            types=STORABLE,
-            interactions=sorted({row.code for row in TABLE} | {"batch"}),
-            parameters={name: _offered(known, registry, name) for name in STORABLE},
-            compartments=facts.compartments(),
-            references={name: [(p.code, p.targets) for p in references(registry, name)] for name in STORABLE},
-            of_every_type=of_every_type(concord.service),
-            operations=operations,
-        )
-
-    async def page(tenant: Tenant, base: str, request: Request) -> Response:
-        mode = metadata_mode(request)
-        if mode == "terminology":
-            statement = terminology_capabilities(base=base, software=VERSION, published=published)
-            return told(request, "TerminologyCapabilities", statement)
-        known = await concord.service.parameters.look(tenant.id)
-        if base not in kept or kept[base][0] is not known:
-            kept[base] = known, made(base, known)
-        statement = kept[base][1]
-        return told(request, "CapabilityStatement", normative_part(statement) if mode == "normative" else statement)
-
-    return page
-
-
-def _offered(known: Known, registry: Registry, resource_type: str) -> list[tuple[str, str, str]]:
-    """Return code, type and, of a tenant's own, definition of the parameters of a type that can be searched."""
-    params = registry.for_type(resource_type)
-    found = [p for p in params.values() if p.kind in LEAVES or composite(registry.specified(resource_type), p)]
-    own = [(p.code, p.kind, p.url if (p.base, p.code) in known.owners else "") for p in found]
-    return sorted([*own, *((code, "string", "") for code in full_text(resource_type))])
+def _issuer(concord: Concord) -> Issuer:
+    lifetime = timedelta(seconds=concord.settings.backend_token_lifetime)
+    return Issuer(concord.db, concord.base_url, concord.clock, lifetime)

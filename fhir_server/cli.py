@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from fhir_server.app import VERSION
-from fhir_server.commands import check, load, messages, migrate, parameters, parts, send, serve, sweep, tenant, token
+from fhir_server.commands import (
+    check,
+    client,
+    load,
+    messages,
+    migrate,
+    parameters,
+    parts,
+    send,
+    serve,
+    sweep,
+    tenant,
+    token,
+)
 
 app = typer.Typer(
     help="Concord: a FHIR R4 server and HL7 v2 integration engine for clinics that share one installation.",
@@ -43,6 +56,7 @@ app.command()(load.load)
 app.command()(sweep.sweep)
 app.command()(parameters.parameters)
 app.add_typer(tenant.app, name="tenant")
+app.add_typer(client.app, name="client")
 app.add_typer(messages.app, name="messages")
 
 

@@ -220,6 +220,9 @@ class Settings(BaseSettings):
     vacuum_after_load: int = _row(
         10_000, "`concord load` vacuums and analyses at its end when it loaded as many.", unit="resources", ge=1
     )
+    backend_token_lifetime: int = _row(
+        300, "Lifetime of an access token that a backend service gets for its assertion.", unit="s", ge=1, le=3600
+    )
     token_lifetime: int = _row(3600, "Lifetime of an access token for which no other is asked.", unit="s", ge=1)
 
     mllp_max_message_bytes: int = _row(16 << 20, "Largest HL7 message taken by MLLP.", unit="bytes", ge=1024)

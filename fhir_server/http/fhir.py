@@ -27,6 +27,7 @@ from fhir_server.smart.tokens import Verifier
 
 _log = structlog.get_logger()
 TenantOf = Callable[[str], Awaitable[Tenant | None]]
+_WELL_KNOWN = ".well-known"
 Open = Callable[[str], bytes]
 
 
@@ -48,7 +49,10 @@ class FhirDoor(msgspec.Struct, frozen=True):
         view = View()
         try:
             require_address(scope, self.bounds.address)
-            request, view = viewed(wire.head_of(scope))
+            request = wire.head_of(scope)
+            # What is published for apps is JSON, whatever they accept.
+            if request.path[2:3] != (_WELL_KNOWN,):
+                request, view = viewed(request)
             request, view = await self._whole(scope, receive, request, view)
             with Patience(receive, self.bounds.seconds):
                 response = await self._answer(request, request_id, view)
@@ -92,7 +96,7 @@ class FhirDoor(msgspec.Struct, frozen=True):
         page = self.open_pages.get(inside.path)
         if page and request.method in ("GET", "HEAD"):
             return await render.rendered(await page(tenant, base, inside), view, self.pack_from, keep=True)
-        if inside.path[:1] == (".well-known",):
+        if inside.path[:1] == (_WELL_KNOWN,):
             raise NotFound("nothing is published at this address")
         now = self.clock()
         grant = await self._grant(request.headers.get("authorization", ""), tenant, base, now)

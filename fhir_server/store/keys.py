@@ -67,6 +67,13 @@ async def by_kid(db: Database, kid: str) -> SigningKey | None:
     return SigningKey(*rows[0]) if rows else None
 
 
+async def public(db: Database, tenant_id: int) -> list[dict[str, Any]]:
+    """Return the public parts of the tenant's keys as JSON Web Keys, the newest first, retired ones included."""
+    sql = "select jwk from signing_key where tenant_id = %s order by created desc, kid"
+    rows = await db.fetch(None, sql, (tenant_id,))
+    return [dict(ECKey.import_key(jwk).as_dict(private=False)) for (jwk,) in rows]
+
+
 def finder(db: Database, most: int = 1000) -> Callable[[str], Awaitable[SigningKey | None]]:
     """Return `by_kid` that remembers what it found; a key never changes but for being retired."""
     known: dict[str, SigningKey] = {}

@@ -335,6 +335,31 @@ job = Table(
     CheckConstraint("state in ('queued', 'done', 'buried')", name="job_state_check"),
 )
 
+oauth_client = Table(
+    "oauth_client",
+    metadata,
+    _tenant(),
+    _must("client_id", Text),
+    _must("name", Text),  # what people call it
+    _must("scope", Text),  # the most that it may be granted
+    _must("jwks", JSONB),  # its public keys: https://www.rfc-editor.org/rfc/rfc7517
+    _must("created", _INSTANT, server_default=_NOW),
+    _may("disabled", _INSTANT),  # gets no more tokens
+    PrimaryKeyConstraint("tenant_id", "client_id", name="oauth_client_pkey"),
+)
+
+# Assertions that were used, until they expire: https://www.rfc-editor.org/rfc/rfc7523#section-3
+oauth_assertion = Table(
+    "oauth_assertion",
+    metadata,
+    _tenant(),
+    _must("client_id", Text),
+    _must("jti", Text),
+    _must("expires", _INSTANT),
+    PrimaryKeyConstraint("tenant_id", "client_id", "jti", name="oauth_assertion_pkey"),
+)
+Index("oauth_assertion_expires", *(oauth_assertion.c[c] for c in ("tenant_id", "client_id", "expires")))
+
 load_mark = Table(
     "load_mark",
     metadata,

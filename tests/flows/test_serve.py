@@ -6,11 +6,15 @@ import json
 import shlex
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 
 from tests.flows.serve import Serve, concord, left_behind
 from tests.needs import needs
@@ -91,6 +95,33 @@ def test_messages_are_listed_shown_and_replayed(demo: Serve, told: str) -> None:
         if again["state"] == "done":
             break
     assert again["state"] == "done"
+
+
+def test_a_backend_service_is_registered_gets_a_token_and_is_disabled(demo: Serve, told: str, tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP384R1())
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"keys": [{**json.loads(ECAlgorithm.to_jwk(key.public_key())), "kid": "one"}]}))
+    where = ("--tenant", "demo", "--data-dir", str(demo.folder))
+    client = concord("client", "add", "Warehouse", "--jwks", str(keys), "--scopes", "system/Patient.rs", *where)
+    client_id = client.stdout.strip()
+    found = httpx.get(f"{demo.http}/demo/fhir/.well-known/smart-configuration").json()
+
+    def ask() -> httpx.Response:
+        claims = {"iss": client_id, "sub": client_id, "aud": found["token_endpoint"], "jti": str(uuid.uuid4())}
+        signed = jwt.encode({**claims, "exp": int(time.time()) + 120}, key, "ES384", {"kid": "one"})
+        form = {"grant_type": "client_credentials", "scope": "system/*.rs", "client_assertion": signed}
+        kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        return httpx.post(found["token_endpoint"], data={**form, "client_assertion_type": kind})
+
+    token = ask().json()["access_token"]
+    answer = httpx.get(f"{demo.http}/demo/fhir/Patient", headers={"authorization": f"Bearer {token}"})
+    assert answer.json()["entry"]
+    assert "Warehouse" in concord("client", "list", *where).stdout
+    concord("client", "disable", client_id, *where)
+    assert ask().status_code == 401
+    private = concord("client", "add", "x", "--jwks", str(tmp_path), "--scopes", "user/*.rs", *where, check=False)
+    assert private.returncode == 1
+    assert "system/" in private.stderr
 
 
 def test_a_second_server_on_the_folder_is_refused_with_the_reason(demo: Serve, told: str) -> None:

@@ -21,6 +21,9 @@ from tests.store.rows import NOW, create, entries, replace
 OF_TENANTS = sorted(set(metadata.tables) - WITHOUT_RLS)
 # Tables that this test's data does not reach by the store's own functions.
 BY_HAND = {
+    "oauth_client": "insert into oauth_client (tenant_id, client_id, name, scope, jwks)"
+    " values (%s, 'c', 'n', '', '{}')",
+    "oauth_assertion": "insert into oauth_assertion (tenant_id, client_id, jti, expires) values (%s, 'c', 'j', now())",
     "search_parameter": "insert into search_parameter (tenant_id, id, generation, definition, types, created)"
     " values (%s, 'x', 1, '{}', '{1}', now())",
     "search_pass": "insert into search_pass (tenant_id, type, wanted) values (%s, 1, 1)",
