@@ -49,7 +49,9 @@ def by_key(tenant_id: int, group: Sequence[tuple[int, Named]]) -> _Sql:
         "select wanted.n, r.* from unnest(%s::int[], %s::smallint[], %s::bigint[], %s::int[])"  # noqa: S608
         " as wanted (n, type, key, most) cross join lateral"
         f" (select {_COLUMNS}, {may or 'true'} from resource where resource.tenant_id = %s"
-        " and resource.type = wanted.type and resource.keys @> array[wanted.key] and resource.body is not null"
+        # The key is of the type already: said plainly, the planner would read all that is of the type for a single row.
+        " and nullif(resource.type = wanted.type, false) is not null and resource.keys @> array[wanted.key]"
+        " and resource.body is not null"
         f" and {allowed or 'true'} order by resource.rid limit wanted.most) r"
     )
     keys = [one.tree.keys[0] for _, one in group if isinstance(one.tree, AllKeys)]
