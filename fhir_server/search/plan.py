@@ -49,6 +49,9 @@ from fhir_server.store.shares import Shares
 UNKNOWN = Shares()
 # From so many conditions on, the planner takes them for independent and expects too many rows to meet them all.
 _SEVERAL = 2
+# Of 150,000 rows, none of which holds one of 1,000 keys: a walk in the order of time, which compares each row with each
+# key, took 5.3 s, the index 12 ms. With 2,000 keys the index took 11 s as well, a walk that hashes them 0.3 s.
+_SOME_KEYS, _MANY_KEYS = 20, 1000
 _LIVE = "resource.tenant_id = %s and resource.type = %s and resource.body is not null"
 
 
@@ -164,6 +167,8 @@ def _conditions(tree: Tree | OneDate) -> int:
             return 1 + selective(matches)
         case AllKeys(keys):
             return len(keys)
+        case AnyKey(keys):
+            return 1 + (_SOME_KEYS < len(keys) <= _MANY_KEYS)
         case ElementMatch():
             # Its code and its number are two conditions, of which the planner knows no more than of others.
             return 1 + bool(tree.spans)
@@ -290,11 +295,17 @@ def _updated(leaf: Updated) -> Sql:
     return table[leaf.prefix]
 
 
+def _any_key(leaf: AnyKey) -> Sql:
+    if len(leaf.keys) <= _MANY_KEYS:
+        return "resource.keys && %s::bigint[]", (list(leaf.keys),)
+    return "exists (select from unnest(resource.keys) k where k = any(%s::bigint[]))", (list(leaf.keys),)
+
+
 COLUMN: dict[type, Callable[[Any], Sql]] = {
     Everything: lambda leaf: ("true", ()),
     Nothing: lambda leaf: ("false", ()),
     AllKeys: lambda leaf: ("resource.keys @> %s::bigint[]", (list(leaf.keys),)),
-    AnyKey: lambda leaf: ("resource.keys && %s::bigint[]", (list(leaf.keys),)),
+    AnyKey: _any_key,
     IdIn: lambda leaf: ("resource.id = any(%s::text[])", (list(leaf.ids),)),
     OfPatient: lambda leaf: ("resource.patient = %s", (leaf.self_key,)),
     SelfKeyIn: lambda leaf: ("resource.self_key = any(%s::bigint[])", (list(leaf.keys),)),

@@ -194,6 +194,18 @@ async def pages_of(client: Client, path: str) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize(("number", "known", "rows"), [(900, False, 10_000), (900, True, 60_000), (10_000, True, 300)])
+async def test_a_large_value_set_is_never_compared_code_by_code(
+    large: Client, monkeypatch: pytest.MonkeyPatch, number: int, known: bool, rows: int
+) -> None:
+    codes = [{"code": f"x{n}"} for n in range(number - known)] + ([{"code": "718-7"}] if known else [])
+    url = f"http://example.org/vs-{number}-{known}"
+    compose = {"include": [{"system": LOINC, "concept": codes}]}
+    body = {"resourceType": "ValueSet", "url": url, "status": "active", "compose": compose}
+    assert (await large.post("/ValueSet", json=body)).status_code == 201
+    held(Kind(url, PAGE * known, rows, rows * 3 + 600), *await asked(large, monkeypatch, f"Observation?code:in={url}"))
+
+
 @pytest.mark.parametrize("query", ["Observation", "Observation?status=final", "Patient?gender:not=female"])
 async def test_a_later_page_costs_what_the_first_does(
     large: Client, monkeypatch: pytest.MonkeyPatch, query: str
