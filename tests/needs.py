@@ -7,7 +7,9 @@ def test_the_page_shows_the_message(): ...
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import socket
 from collections.abc import Mapping
 
 import pytest
@@ -30,6 +32,21 @@ def program(component: str) -> str | None:
     # Debian keeps servers in sbin, which an ordinary user's path leaves out.
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
     return next((found for name in PROGRAMS[component] if (found := shutil.which(name, path=path))), None)
+
+
+def free_port() -> int:
+    """Return a port for a program that cannot be given a socket, nor choose itself.
+
+    It lies below those that the system gives out, so that nobody who asks for any port is given it meanwhile.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def missing(*components: str) -> list[str]:

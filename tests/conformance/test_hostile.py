@@ -49,12 +49,12 @@ BOMBS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_with_an_issue_in_short_time(name: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(Refused) as refusal:
         decode("Patient", BOMBS[name])
     assert refusal.value.issues
     assert sum(len(issue.diagnostics) for issue in refusal.value.issues) < 2_000
-    assert time.perf_counter() - begun < 20
+    assert time.process_time() - begun < 20
 
 
 def nested(depth: int) -> bytes:

@@ -74,9 +74,9 @@ def test_what_may_not_stand_in_a_narrative_is_refused_and_named(text: str, told:
 
 def test_a_bomb_of_entities_is_refused_before_it_grows() -> None:
     entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert problem(f'<!DOCTYPE div [<!ENTITY e0 "x">{entities}]>{div("&e11;")}') is not None
-    assert time.perf_counter() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 def test_a_resource_with_a_bad_narrative_is_refused_at_its_place() -> None:

@@ -27,7 +27,7 @@ def make() -> Iterator[Make]:
 
 
 def eventually(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while not true():
         assert time.monotonic() < end
         time.sleep(0.002)
@@ -40,24 +40,26 @@ def test_a_wake_up_is_published(make: Make) -> None:
 
 
 def test_many_at_once_become_few(make: Make) -> None:
-    sent: list[str] = []
-    waker = make(sent.append, gap=0.05)
+    asked = threading.Event()
+    waker = make(lambda _: asked.wait(60) and None, gap=0)
     for _ in range(1000):
         waker.wake("messages")
-    eventually(lambda: len(sent) > 0)
-    time.sleep(0.15)
-    assert 1 <= len(sent) <= 2
+    asked.set()
+    # One that began before all were asked for, and one for all the others.
+    eventually(lambda: waker.sent >= 1)
+    time.sleep(0.1)
+    assert waker.sent <= 2
 
 
 def test_a_mute_broker_does_not_hold_the_request(make: Make) -> None:
     mute = threading.Event()
-    waker = make(lambda _: mute.wait(5) and None, gap=0)
+    waker = make(lambda _: mute.wait(60) and None, gap=0)
     begun = time.perf_counter()
     for number in range(1000):
         waker.wake(f"q{number % 7}")
     took = time.perf_counter() - begun
     mute.set()
-    assert took < 4  # the broker holds its own caller for 5 s
+    assert took < 30  # the broker holds its own caller for 60 s
 
 
 def test_after_a_failure_the_broker_is_left_alone_for_a_while_and_then_tried_again(make: Make) -> None:

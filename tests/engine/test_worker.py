@@ -119,16 +119,21 @@ async def test_messages_of_one_patient_are_worked_in_the_order_they_came(world: 
 async def test_other_patients_do_not_wait_for_one(world: World) -> None:
     running, most = 0, 0
 
+    four = asyncio.Event()
+
     async def watched(work: Work) -> Work | Stop:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.03)
+        if running == 4:
+            four.set()
+        await four.wait()
+        await asyncio.sleep(0)
         running -= 1
         return work
 
     await world.send(*(adt(f"A{n}", str(n)) for n in range(8)))
-    await world.worker(watched, concurrency=4, together=1).drain()
+    await asyncio.wait_for(world.worker(watched, concurrency=4, together=1).drain(), 60)
     assert most == 4
 
 
@@ -285,11 +290,11 @@ async def running(worker: Worker) -> AsyncIterator[Worker]:
         yield worker
     finally:
         worker.stop()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)
 
 
 async def done(world: World, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while sum(state == "done" for _, state, _ in await world.states()) < count:
             await asyncio.sleep(0.01)
 
@@ -314,7 +319,9 @@ async def test_it_finds_what_waited_before_it_started(world: World) -> None:
 async def test_it_looks_from_time_to_time_for_what_it_was_not_told(world: World) -> None:
     await world.send(adt("A1"))
     async with running(world.worker(effect, failing(lambda: Busy("x"), times=1), retry=Retry(base=0.1), poll=0.2)):
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(60):
+            while [tries for _, _, tries in await world.states()] != [1]:
+                await asyncio.sleep(0.01)
         world.now += timedelta(seconds=1)
         await done(world, 1)
     assert await world.states() == [("A1", "done", 2)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 import uuid
@@ -15,7 +14,7 @@ import httpx
 import pytest
 
 from tests.flows.serve import CONCORD, clean_environ, concord
-from tests.needs import needs, program
+from tests.needs import free_port, needs, program
 
 MESSAGE = "MSH|^~\\&|LAB|N|C|C|20260101120000+0000||ADT^A04|{id}|P|2.5.1\rPID|1||{id}^^^N^MR||Parted^Eva||19700101|F\r"
 
@@ -53,7 +52,7 @@ def a_message_goes_through(server_dsn: str, folder: Path, **more: str) -> None:
 
 def eventually_found(url: str, token: str) -> dict[str, list[dict[str, dict[str, list[dict[str, str]]]]]]:
     """Return the bundle once it has an entry."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while True:
         answer = httpx.get(url, headers={"authorization": f"Bearer {token}"})
         assert answer.status_code == 200, answer.text
@@ -71,8 +70,7 @@ def test_the_parts_work_together_through_the_database_alone(server_dsn: str, tmp
 def test_the_parts_work_together_with_a_broker(server_dsn: str, tmp_path: Path) -> None:
     redis = program("redis")
     assert redis
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [redis, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
         stdout=subprocess.DEVNULL,

@@ -8,18 +8,17 @@ import json
 import tracemalloc
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 
 from conformance.structures import Refused, decode
 from fhir_server.store import tenants
 from fhir_server.store.embedded import EmbeddedPostgres
 from tests.fhir import Client, running
+from tests.http.trouble import standing_still
 
 SOURCE = "http://lab.example/feed"
 IDENTIFIER = {"system": "http://ids.example", "value": "1"}
@@ -147,15 +146,6 @@ async def test_transactions_that_update_the_same_rows_in_opposite_order_all_end(
 # ---- a database that takes too long ------------------------------------------------------------------------------
 
 
-@contextmanager
-def stuck(dsn: str) -> Iterator[None]:
-    """Keep everybody else from the resources for a while."""
-    with psycopg.connect(dsn) as connection:
-        connection.execute("lock table resource in access exclusive mode")
-        yield
-        connection.rollback()
-
-
 Ask = Callable[[Client], Any]
 ASKED: dict[str, Ask] = {
     "read": lambda at: at.get("/Patient/p"),
@@ -178,10 +168,10 @@ async def test_what_takes_the_database_too_long_is_503_with_the_reason_and_never
     postgres: EmbeddedPostgres, fresh_name: str
 ) -> None:
     dsn = postgres.server_dsn(fresh_name)
-    async with running(dsn, statement_timeout=0.2) as (concord, clock), httpx.AsyncClient(timeout=60) as http:
+    async with running(dsn, statement_timeout=1) as (concord, clock), httpx.AsyncClient(timeout=60) as http:
         at = Client(concord, clock, await tenants.add(concord.db, f"t-{uuid.uuid4().hex[:12]}"), http)
         await put(at, {"resourceType": "Patient", "id": "p"})
-        with stuck(postgres.admin_dsn(fresh_name)):
+        async with standing_still(postgres.admin_dsn(fresh_name)):
             late = dict(zip(ASKED, await asyncio.gather(*(ask(at) for ask in ASKED.values())), strict=True))
         assert {name: answer.status_code for name, answer in late.items()} == dict.fromkeys(ASKED, 503)
         for answer in late.values():

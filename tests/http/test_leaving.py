@@ -13,7 +13,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.fhir import Client
-from tests.http.test_limits import served, standing_still, told
+from tests.http.trouble import served, standing_still, told
 
 NAME = "leaver"
 WAITING = "select count(*) from pg_stat_activity where application_name = %s and state = 'active'"
@@ -180,6 +180,6 @@ async def test_what_is_no_http_is_400_with_an_outcome(server_dsn: str) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET"])
 async def test_a_head_that_does_not_come_in_time_ends_the_connection(server_dsn: str, sent: bytes) -> None:
-    async with served(server_dsn, header_timeout=0.1) as client:
+    async with served(server_dsn, header_timeout=0.5) as client:
         answer = await raw(client, sent)
         assert answer.startswith(b"HTTP/1.1 200 ") == (b"healthz" in sent)

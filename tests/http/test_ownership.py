@@ -8,15 +8,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import psycopg
 import pytest
 
 from fhir_server.context import Context, Grant, Scope, Tenant
 from fhir_server.interactions.draft import Save
 from fhir_server.interactions.save import save
 from tests.fhir import Client
-
-BLOCKED = "select count(*) from pg_stat_activity where cardinality(pg_blocking_pids(pid)) > 0 and datname = %s"
+from tests.http.trouble import blocked
 
 
 def observation(patient: str, **more: Any) -> dict[str, Any]:
@@ -60,18 +58,6 @@ async def test_every_spelling_of_the_own_address_is_found(fhir: Client) -> None:
     for sought in ("Patient/theirs", spellings(fhir.base)[0]):
         found = (await fhir.get("/Observation", params={"subject": sought, "_total": "accurate"})).json()
         assert found["total"] == len(spellings(fhir.base))
-
-
-async def blocked(admin_dsn: str) -> None:
-    """Wait until a statement waits for another's lock."""
-    async with await psycopg.AsyncConnection.connect(admin_dsn, autocommit=True) as admin:
-        row = None
-        for _ in range(3000):
-            row = await (await admin.execute(BLOCKED, (admin.info.dbname,))).fetchone()
-            if row != (0,):
-                return
-            await asyncio.sleep(0.01)
-    raise AssertionError("nobody waits for a lock")
 
 
 PATCH = {"content": b'[{"op":"test","path":"/status","value":"final"}]'}

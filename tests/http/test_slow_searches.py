@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.fhir import Client
-from tests.http.test_limits import served, standing_still
+from tests.http.trouble import blocked, served, standing_still
 
 SECRET = "Kanarienvogel"
 Logs = list[Any]
@@ -44,6 +44,7 @@ async def test_a_slow_search_is_logged_by_its_shape_and_plan(server_dsn: str, ad
         with capture_logs() as logs:
             async with standing_still(admin_dsn):
                 task = asyncio.create_task(SEARCHES[route](client))
+                await blocked(admin_dsn)
                 await asyncio.sleep(0.1)
             answer = await task
             (line, *_) = await slow(logs)
@@ -56,7 +57,7 @@ async def test_a_slow_search_is_logged_by_its_shape_and_plan(server_dsn: str, ad
 
 
 async def test_one_that_was_stopped_for_its_time_is_told_too(server_dsn: str, admin_dsn: str) -> None:
-    async with served(server_dsn, slow_search_ms=50, statement_timeout=0.2) as client:
+    async with served(server_dsn, slow_search_ms=50, statement_timeout=1) as client:
         await client.get("/Patient")
         with capture_logs() as logs:
             async with standing_still(admin_dsn):
@@ -71,7 +72,8 @@ async def test_a_storm_of_them_is_told_in_few_lines(server_dsn: str, admin_dsn: 
         with capture_logs() as logs:
             async with standing_still(admin_dsn):
                 tasks = [asyncio.create_task(client.get("/Patient?name=a")) for _ in range(6)]
-                await asyncio.sleep(0.1)
+                await blocked(admin_dsn, 6)
+                await asyncio.sleep(0.01)
             assert [(await task).status_code for task in tasks] == [200] * 6
             await slow(logs, 2)
             await client.concord.db.slow.close()

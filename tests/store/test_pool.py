@@ -15,6 +15,7 @@ from fhir_server import errors
 from fhir_server.store.database import Database
 from fhir_server.store.embedded import EmbeddedPostgres
 
+HELD = "select pg_advisory_xact_lock_shared(4711)"
 MINE = "select count(*) from pg_stat_activity where application_name = %s"
 
 
@@ -24,6 +25,14 @@ async def single(server_dsn: str) -> AsyncIterator[Database]:
     opened = await Database.open(server_dsn, max_size=1, acquire_timeout=5)
     yield opened
     await opened.close()
+
+
+@contextlib.asynccontextmanager
+async def held(admin_dsn: str) -> AsyncIterator[None]:
+    """Keep the statement HELD from ending until the block ends."""
+    async with await psycopg.AsyncConnection.connect(admin_dsn) as admin:
+        await admin.execute("select pg_advisory_xact_lock(4711)")
+        yield
 
 
 async def backend(database: Database) -> int:
@@ -54,20 +63,21 @@ async def test_no_more_connections_are_made_than_allowed(server_dsn: str, admin_
         row = await (await admin.execute(MINE, ("limited",))).fetchone()
         assert row == (3,)
         await limited.close()
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while row != (0,) and time.monotonic() < end:
             await admin.execute("select pg_sleep(0.02)")
             row = await (await admin.execute(MINE, ("limited",))).fetchone()
         assert row == (0,)
 
 
-async def test_a_cancelled_reader_leaves_its_connection_usable(single: Database) -> None:
+async def test_a_cancelled_reader_leaves_its_connection_usable(single: Database, admin_dsn: str) -> None:
     before = await backend(single)
-    task = asyncio.create_task(single.fetch(None, "select pg_sleep(0.05)"))
-    await asyncio.sleep(0.01)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    async with held(admin_dsn):
+        task = asyncio.create_task(single.fetch(None, HELD))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
     assert await single.fetch(None, "select 7") == [(7,)]
     assert await backend(single) == before
 
@@ -83,19 +93,23 @@ async def test_the_statement_of_a_cancelled_reader_is_stopped(single: Database) 
     assert time.monotonic() - began < 30
 
 
-async def test_a_cancelled_transaction_is_taken_back(single: Database) -> None:
+async def test_a_cancelled_transaction_is_taken_back(single: Database, admin_dsn: str) -> None:
+    inserted = asyncio.Event()
     await single.fetch(None, "create temporary table cancelled (n int)")
 
     async def work() -> None:
         async with single.transaction(None) as tx:
             await tx.fetch("insert into cancelled values (1) returning n")
-            await tx.fetch("select pg_sleep(0.2)")
+            inserted.set()
+            await tx.fetch(HELD)
 
-    task = asyncio.create_task(work())
-    await asyncio.sleep(0.05)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    async with held(admin_dsn):
+        task = asyncio.create_task(work())
+        await inserted.wait()
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
     assert await single.fetch(None, "select count(*) from cancelled") == [(0,)]
 
 
@@ -234,11 +248,11 @@ async def test_the_pool_recovers_after_postgresql_was_restarted(tmp_path: Path) 
 
 async def test_a_closed_pool_tells_those_who_wait(server_dsn: str) -> None:
     closing = await Database.open(server_dsn, max_size=1)
-    held = asyncio.create_task(closing.fetch(None, "select 1 from pg_sleep(0.05)"))
-    await asyncio.sleep(0.01)
-    waiting = asyncio.create_task(closing.fetch(None, "select 1"))
-    await asyncio.sleep(0.01)
-    await closing.close()
-    with pytest.raises(errors.Busy, match="stopping"):
-        await waiting
-    assert await held == [(1,)]
+    async with closing.transaction(None) as tx:
+        await tx.fetch("select 1")
+        waiting = asyncio.create_task(closing.fetch(None, "select 1"))
+        await asyncio.sleep(0.01)
+        await closing.close()
+        with pytest.raises(errors.Busy, match="stopping"):
+            await waiting
+        assert await tx.fetch("select 1") == [(1,)]

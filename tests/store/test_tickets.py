@@ -69,7 +69,7 @@ async def test_an_accepted_message_wakes_who_listens(
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as listener:
         await listener.execute(f"listen {tickets.CHANNEL}".encode())
         await inbox.accept(fresh_database, tenant, [letter("1")])
-        heard = [notice.channel async for notice in listener.notifies(timeout=5, stop_after=1)]
+        heard = [notice.channel async for notice in listener.notifies(timeout=30, stop_after=1)]
     assert heard == [tickets.CHANNEL]
 
 
