@@ -114,8 +114,8 @@ _PLAIN: Mapping[str, tuple[str, str]] = {
 }
 # Scales whose zero is elsewhere stand alone, without a prefix.
 _SCALES: Mapping[str, Unit] = {
-    "Cel": Unit(_ONE, "K", Decimal("273.15")),
-    "[degF]": Unit(Decimal(5) / 9, "K", Decimal("459.67") * 5 / 9),
+    "Cel": Unit(_ONE, "K1", Decimal("273.15")),
+    "[degF]": Unit(Decimal(5) / 9, "K1", Decimal("459.67") * 5 / 9),
 }
 _TOKEN = re.compile(
     r"(?P<power>10[*^])(?P<times>[+-]?\d{1,2})?|(?P<atom>(?:[A-Za-z%]|\[[^\]\s]*\])+)(?P<exponent>[+-]?\d{1,2})?"

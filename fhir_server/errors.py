@@ -33,7 +33,9 @@ class FhirError(Exception):
     code: ClassVar[str] = "exception"
 
     def __init__(self, problem: str | list[Issue], *expression: str) -> None:
-        self.issues = [error(self.code, problem, *expression)] if isinstance(problem, str) else problem
+        # No place is no expression: FHIR knows no empty text.
+        places = filter(None, expression)
+        self.issues = [error(self.code, problem, *places)] if isinstance(problem, str) else problem
         super().__init__("; ".join(i.diagnostics for i in self.issues))
 
 

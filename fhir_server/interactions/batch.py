@@ -90,9 +90,19 @@ async def _together(
 
 def saves_of(service: Service, entries: Sequence[Entry], prefer: str | None) -> dict[int, Save]:
     """Return the writes of a transaction by entry number; raise for an entry that is neither a write nor a read."""
+    _distinct(entries)
     asked = ((n, item, f"Bundle.entry[{n}]") for n, item in enumerate(entries))
     found = ((n, _save(service, request_of(item, path, prefer), item, path)) for n, item, path in asked)
     return {n: save for n, save in found if save}
+
+
+def _distinct(entries: Sequence[Entry]) -> None:
+    """Refuse two entries with one fullUrl: a reference to it could mean either (bdl-7)."""
+    known: set[str] = set()
+    for n, url in enumerate(item.fullUrl for item in entries):
+        if url in known:
+            raise Invalid(f"the fullUrl {url[:200]} stands more than once", f"Bundle.entry[{n}].fullUrl")
+        known.update([url] if url else ())
 
 
 def _save(service: Service, request: Request, item: Entry, path: str) -> Save | None:

@@ -46,17 +46,20 @@ class Resolved(msgspec.Struct):
 def asked_of(service: Service, ctx: Context, saves: Sequence[Save]) -> Asked:
     """Return the criteria in the saves; raise Invalid for one that cannot be searched, with its place."""
     found = Asked({}, {})
+    # A row that is deleted in this very write must not hide another that is found.
+    deleted = sum(save.most for save in saves if save.action == "delete")
     for number, save in enumerate(saves):
         if save.criteria is not None:
             letter = _LETTER[save.action]
+            most = save.most + deleted if save.action == "create" else save.most
             found.saves[number] = criteria_of(
-                service, ctx, save.type, save.criteria, letter, save.path or save.type, save.most
+                service, ctx, save.type, save.criteria, letter, save.path or save.type, most
             )
         for text in _conditional_references(save):
             kind, _, query = text.partition("?")
             if kind in _TYPES and text not in found.references:
                 pairs = parse_qsl(query, keep_blank_values=True)
-                found.references[text] = criteria_of(service, ctx, kind, pairs, "s", save.path)
+                found.references[text] = criteria_of(service, ctx, kind, pairs, "s", save.path, 1 + deleted)
     return found
 
 
@@ -65,13 +68,25 @@ def _conditional_references(save: Save) -> Iterable[str]:
 
 
 async def resolve(service: Service, ctx: Context, tx: Tx, asked: Asked, saves: Sequence[Save]) -> Resolved:
-    """Look up all criteria together; raise Precondition where one that must be single finds several, or none."""
+    """Look up all criteria together; raise Precondition where one that must be single finds several, or none.
+
+    Deletions come first (trules): what this write deletes is found neither by its conditional creates nor by its
+    references. An update or patch of it stays a resource that stands twice.
+    """
     every = asked.every()
     found = await find(tx, ctx.tenant.id, every) if every else []
-    rows = {n: _chosen(saves[n], one, hits) for (n, one), hits in zip(asked.saves.items(), found, strict=False)}
+    hits = dict(zip(asked.saves, found, strict=False))
+    deletes = [n for n in hits if saves[n].action == "delete"]
+    rows = {n: _chosen(saves[n], asked.saves[n], hits[n]) for n in deletes}
+    gone = {f"{save.type}/{save.id}" for save in saves if save.action == "delete" and save.id}
+    gone.update(f"{saves[n].type}/{row.id}" for n in deletes for row in rows[n])
+    for number in hits.keys() - rows.keys():
+        save = saves[number]
+        kept = [row for row in hits[number] if save.action != "create" or f"{save.type}/{row.id}" not in gone]
+        rows[number] = _chosen(save, asked.saves[number], kept)
     targets: dict[str, Sequence[str]] = {}
-    for (text, one), hits in zip(asked.references.items(), found[len(asked.saves) :], strict=True):
-        targets[text] = [f"{one.type}/{hit.id}" for hit in hits]
+    for (text, one), those in zip(asked.references.items(), found[len(asked.saves) :], strict=True):
+        targets[text] = [name for name in (f"{one.type}/{row.id}" for row in those) if name not in gone]
     return Resolved(rows, targets)
 
 

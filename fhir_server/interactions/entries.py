@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from email.utils import formatdate
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -88,11 +90,16 @@ def request_of(item: Entry, path: str, prefer: str | None) -> Request:
     return Request(asked.method, segments, query, _headers(asked, prefer), bytes(item.resource))
 
 
+def _http_date(instant: str | None) -> str | None:
+    """Return an instant as the header says it; the bundle's shell is checked, so it is one."""
+    return formatdate(datetime.fromisoformat(instant).timestamp(), usegmt=True) if instant else None
+
+
 def _headers(asked: EntryRequest, prefer: str | None) -> Mapping[str, str]:
     named = {
         "if-match": asked.ifMatch,
         "if-none-match": asked.ifNoneMatch,
-        "if-modified-since": asked.ifModifiedSince,
+        "if-modified-since": _http_date(asked.ifModifiedSince),
         "if-none-exist": asked.ifNoneExist,
         "prefer": prefer,
     }

@@ -148,7 +148,7 @@ def _window(service: Service, ctx: Context, request: Request) -> Window:
     count = _value(given, "_count", _whole) or service.limits.default_page
     since, at = _value(given, "_since", date.parse), _value(given, "_at", date.parse)
     return Window(
-        count=max(1, min(count, service.limits.max_page)),
+        count=min(count, service.limits.max_page),
         since=since[0] if since else None,
         at=at,
         after=_opened(service, ctx, request, given["_cursor"]) if "_cursor" in given else None,
@@ -180,8 +180,8 @@ def _value(given: dict[str, str], name: str, read: Callable[[str], _T]) -> _T | 
 
 
 def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ValueError("a whole number is expected")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
+        raise ValueError("a whole number above 0 is expected")
     return int(text)
 
 

@@ -66,16 +66,18 @@ async def post_search(service: Service, ctx: Context, request: Request) -> Respo
     return await _searched(service, ctx, inside, [*request.query, *form])
 
 
-def _compartment(service: Service, ctx: Context, path: tuple[str, ...]) -> Where:
-    """Return what of a type, or `*` of all, is in the compartment of a resource."""
+def _compartment(service: Service, ctx: Context, path: tuple[str, ...], names: Sequence[str]) -> Where:
+    """Return what of a type, or with `*` of these or else all, is in the compartment of a resource."""
     owner, owner_id, member = path
-    members = facts.compartments()[owner]
+    held = {owner, *facts.compartments()[owner]}
     require_id(owner_id, owner)
-    if member != "*" and member not in {owner, *members}:
-        raise Invalid(f"{member} is not in the compartment of {owner}")
-    types = sorted({owner, *members}) if member == "*" else (member,)
+    named = names if member == "*" else (member,)
+    for name in named:
+        if name not in held:
+            raise Invalid(f"{name} is not in the compartment of {owner}", *(("http._type",) if names else ()))
+    types = named or sorted(held)
     within = {name: _inside(service, ctx, owner, owner_id, name) for name in types}
-    return Where("/".join(path), types, within, named=member != "*")
+    return Where("/".join(path), types, within, named=bool(named))
 
 
 def _inside(service: Service, ctx: Context, owner: str, owner_id: str, member: str) -> Tree:
@@ -88,18 +90,29 @@ def _inside(service: Service, ctx: Context, owner: str, owner_id: str, member: s
 
 async def _searched(service: Service, ctx: Context, request: Request, query: Query) -> Response:
     """Search the type of the address, a compartment, or the types that the query names, or all."""
+    names = _names(query) if _of_several(request.path) else ()
     if len(request.path) > 1:
-        return await _answer(service, ctx, request, _compartment(service, ctx, request.path), query)
-    if request.path:
-        return await _answer(service, ctx, request, Where(request.path[0], request.path), query)
-    if not query:
+        where = _compartment(service, ctx, request.path, names)
+    elif request.path:
+        where = Where(request.path[0], request.path)
+    elif query:
+        where = Where("", names or STORABLE, named=bool(names))
+    else:
         raise Invalid("say what to search for, such as ?_type=Patient; GET metadata tells what there is")
+    return await _answer(service, ctx, request, where, query)
+
+
+def _of_several(path: tuple[str, ...]) -> bool:
+    """Tell whether an address leaves the types open, so that `_type` may name them."""
+    return not path or path[2:] == ("*",)
+
+
+def _names(query: Query) -> tuple[str, ...]:
     names = [name for key, value in query if key == _TYPE for name in value.split(",")]
     for name in names:
         if name not in STORABLE:
             raise Invalid(f"{name[:80]!r} is not a resource type that is stored here", "http._type")
-    where = Where("", tuple(dict.fromkeys(names)) or STORABLE, named=bool(names))
-    return await _answer(service, ctx, request, where, query)
+    return tuple(dict.fromkeys(names))
 
 
 async def _answer(service: Service, ctx: Context, request: Request, where: Where, query: Query) -> Response:
@@ -144,7 +157,7 @@ def _links(address: str, asked: SearchRequest, total: totals.Total, cursor: str 
 async def _parts(service: Service, ctx: Context, request: Request, where: Where, query: Query) -> list[Part]:
     """Return the search of each type that the grant may search, with its chains looked up."""
     allowed = _allowed(service, ctx, where)
-    steering = [(name, value) for name, value in query if name == _TYPE and not request.path]
+    steering = [(name, value) for name, value in query if name == _TYPE and _of_several(request.path)]
     rest = [pair for pair in query if pair not in steering]
     asked = [_asked(service, ctx, request, name, rest) for name in allowed]
     ignored = list(dict.fromkeys(name for one in asked for name in one.ignored))

@@ -50,3 +50,7 @@ def test_units_of_different_kinds_are_not_compared(pair: tuple[str, str]) -> Non
 )
 def test_what_is_no_known_unit_has_no_canonical_form(code: str) -> None:
     assert canonical(code) is None
+
+
+def test_temperatures_are_of_one_kind_whatever_their_scale() -> None:
+    assert {unit.dimension for unit in map(canonical, ("K", "Cel", "[degF]", "mK")) if unit} == {"K1"}

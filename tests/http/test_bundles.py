@@ -136,3 +136,21 @@ async def test_each_entry_needs_its_own_permission(fhir: Client) -> None:
     assert len((await fhir.get("/Basic")).json()["entry"]) == 2
     assert "entry" not in (await fhir.get("/Organization")).json()
     assert (await fhir.get("/Patient/p")).status_code == 200
+
+
+async def test_one_full_url_names_one_entry(fhir: Client) -> None:
+    url = "urn:uuid:7fd3bfa6-4c6a-4bb1-a7c6-7a8d4f7d1c1e"
+    answer = await fhir.post("", json=bundle("transaction", post(PATIENT, url), post(PATIENT, url)))
+    assert answer.status_code == 400
+    assert answer.json()["issue"][0]["expression"] == ["Bundle.entry[1].fullUrl"]
+    assert (await fhir.get("/Patient?_summary=count")).json()["total"] == 0
+
+
+async def test_an_entry_may_ask_for_what_is_newer_than_an_instant(fhir: Client) -> None:
+    place = (await fhir.post("/Patient", json=PATIENT)).json()["id"]
+    asked = [
+        {"request": {"method": "GET", "url": f"Patient/{place}", "ifModifiedSince": since}}
+        for since in ("2000-01-01T00:00:00Z", "2999-01-01T00:00:00+01:00")
+    ]
+    answer = await fhir.post("", json=bundle("batch", *asked))
+    assert [e["response"]["status"] for e in answer.json()["entry"]] == ["200", "304"]

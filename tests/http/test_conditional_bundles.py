@@ -223,3 +223,28 @@ async def test_hundreds_of_conditional_entries_are_one_transaction(fhir: Client)
 async def test_a_read_that_fails_is_told_in_its_entry_and_undoes_nothing(fhir: Client) -> None:
     found = await statuses(fhir, entry("GET", "Patient/none"), unless("1"), entry("GET", "Patient?identifier=1"))
     assert found == ["404", "201", "200"]
+
+
+async def test_what_a_transaction_deletes_is_found_by_none_of_its_creates_and_references(fhir: Client) -> None:
+    there = (await fhir.post("/Patient", json=patient("1"))).json()["id"]
+    assert await statuses(fhir, unless("1"), entry("DELETE", f"Patient/{there}")) == ["201", "204"]
+    (now,) = (await fhir.get(f"/Patient?identifier={SYSTEM}|1")).json()["entry"]
+    assert now["resource"]["id"] != there
+    assert await statuses(fhir, unless("1"), entry("DELETE", f"Patient?identifier={SYSTEM}|1")) == ["201", "204"]
+    (now,) = (await fhir.get(f"/Patient?identifier={SYSTEM}|1")).json()["entry"]
+    reference = entry("POST", "Observation", result(f"Patient?identifier={SYSTEM}|1"))
+    lost = await fhir.post("", json=bundle(entry("DELETE", f"Patient/{now['resource']['id']}"), reference))
+    assert lost.status_code == 412
+    assert lost.json()["issue"][0]["expression"] == ["Bundle.entry[1].resource"]
+
+
+async def test_what_a_transaction_deletes_does_not_hide_what_stays(fhir: Client) -> None:
+    first, *stay = [(await fhir.post("/Patient", json=patient("1"))).json()["id"] for _ in range(3)]
+    several = await fhir.post("", json=bundle(entry("DELETE", f"Patient/{first}"), unless("1")))
+    assert several.status_code == 412
+    both = (entry("DELETE", f"Patient/{first}"), entry("DELETE", f"Patient/{stay[0]}"))
+    reference = entry("POST", "Observation", result(f"Patient?identifier={SYSTEM}|1"))
+    answer = await fhir.post("", json=bundle(*both, unless("1"), reference))
+    assert [e["response"]["status"] for e in answer.json()["entry"]] == ["204", "204", "200", "201"]
+    made = answer.json()["entry"][3]["response"]["location"].removeprefix(f"{fhir.base}/").split("/_history")[0]
+    assert await subject(fhir, made) == f"Patient/{stay[1]}"

@@ -27,6 +27,7 @@ def told(answer: Any) -> Any:
 async def test_meta_is_told_added_to_and_taken_from(fhir: Client) -> None:
     place = await made(fhir)
     assert told(await fhir.get(f"{place}/$meta"))["tag"] == [TAG]
+    assert told(await fhir.post(f"{place}/$meta", json={"resourceType": "Parameters"}))["tag"] == [TAG]
     added = told(await fhir.post(f"{place}/$meta-add", json=asked(tag=[TAG, OTHER], profile=["http://p"])))
     assert (added["tag"], added["profile"], added["versionId"]) == ([TAG, OTHER], ["http://p"], "2")
     assert (await fhir.get("/Patient?_tag=http://t|b&_summary=count")).json()["total"] == 1
@@ -83,5 +84,7 @@ async def test_what_is_in_use_is_told_by_type_and_for_all(fhir: Client, other: C
     assert told(await fhir.get("/$meta", token=basic)) == {"profile": ["http://p"]}
     assert (await fhir.get("/Patient/$meta", token=basic)).status_code == 403
     assert (await fhir.get("/$meta?x=1")).status_code == 400
-    assert (await fhir.post("/$meta", json={"resourceType": "Parameters"})).status_code == 405
+    nothing = {"resourceType": "Parameters"}
+    assert told(await fhir.post("/$meta", json=nothing)) == told(await fhir.get("/$meta"))
+    assert told(await fhir.post("/Patient/$meta", json=nothing)) == told(await fhir.get("/Patient/$meta"))
     assert (await fhir.get("/$nonsense")).status_code == 404

@@ -32,6 +32,14 @@ async def test_a_compartment_is_searched_by_type_and_whole(fhir: Client) -> None
     assert await names(fhir, "/Patient/ada/Observation?performer:Practitioner.family=house") == []
     assert set(await names(fhir, "/Patient/ada/*")) == {"Patient/ada", "Encounter/visit", "Observation/ada-hb"}
     assert await names(fhir, "/Patient/nobody/*") == []
+    assert set(await names(fhir, "/Patient/ada/*?_type=Observation,Encounter")) == {
+        "Encounter/visit",
+        "Observation/ada-hb",
+    }
+    assert await names(fhir, "/Patient/ada/*?_type=Observation&code=718-7") == ["Observation/ada-hb"]
+    refused = await fhir.get("/Patient/ada/*?_type=Observation,Practitioner")
+    assert refused.status_code == 400
+    assert refused.json()["issue"][0]["expression"] == ["http._type"]
     assert await names(fhir, "/Encounter/visit/Observation") == ["Observation/ada-hb"]
     assert await names(fhir, "/Encounter/visit/Encounter") == ["Encounter/visit"]
     assert await names(fhir, "/Practitioner/doc/Observation") == ["Observation/bob-na"]
