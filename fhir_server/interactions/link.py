@@ -23,7 +23,19 @@ _HREF = re.compile(rb'((?:href|src)\s*=\s*(?:\\"|\'))((?:urn:|https?:)[^"\'\\]+)
 # `Type/id` or `Type?criteria` in a Reference.
 _RELATIVE = re.compile(rb'("reference"\s*:\s*)("[A-Z][A-Za-z]{1,63}[/?](?:[^"\\]|\\.)*")')
 _text = msgspec.json.Decoder(str)
-_KEPT = frozenset((b"value", b"valueString", b"display"))
+# The name of the array whose element a string is.
+_LIST = re.compile(rb'"([A-Za-z_]+)"\s*:\s*\[\s*(?:"[^"\\]*"\s*,\s*)*\Z')
+_LONGEST_LIST = 2000
+# Members whose type in R4 is canonical wherever it is one text: such links are not replaced (trules).
+_CANONICAL = (
+    "answerValueSet base baseDefinition capabilities compartment defaultValueCanonical definitionCanonical derivedFrom"
+    " derivedFromCanonical exampleCanonical fixedCanonical graph implementationGuide import imports inputProfile"
+    " instantiatesCanonical library measure message moduleCanonical outputProfile parent partOf patternCanonical"
+    " profile questionnaire replaces resource sourceCanonical supplements supportedProfile targetCanonical"
+    " targetProfile transform valueCanonical valueSet workflow"
+)
+# A UUID or an OID that became `Type/id` would be none.
+_KEPT = frozenset(f"value valueString valueUuid valueOid display {_CANONICAL}".encode().split())
 
 
 class Links:
@@ -57,7 +69,10 @@ def _stays(found: re.Match[bytes]) -> bool:
     """
     if found.string[found.start() - 1] == _BACKSLASH:
         return True
-    before = _NAME.search(found.string, max(0, found.start() - _LONGEST_NAME), found.start())
+    start = found.start()
+    before = _NAME.search(found.string, max(0, start - _LONGEST_NAME), start)
+    if before is None:
+        before = _LIST.search(found.string, max(0, start - _LONGEST_LIST), start)
     name = before[1] if before else None
     return name in _KEPT if found[1].startswith(b"urn:") else name != b"reference"
 

@@ -27,7 +27,19 @@ def test_a_reference_uri_or_url_is_rewritten(element: dict[str, object]) -> None
     assert URL.encode() not in Links(LINKS).rewrite(json.dumps(element).encode())
 
 
-@pytest.mark.parametrize("element", [{"identifier": [{"value": URL}]}, {"valueString": URL}, {"display": URL}])
+@pytest.mark.parametrize(
+    "element",
+    [
+        {"identifier": [{"value": URL}]},
+        {"valueString": URL},
+        {"display": URL},
+        {"valueUuid": URL},
+        {"questionnaire": URL},
+        {"extension": [{"url": "http://e", "valueCanonical": URL}]},
+        {"instantiatesCanonical": [URL]},
+        {"meta": {"profile": ["http://example.org/p", URL]}},
+    ],
+)
 def test_a_value_that_equals_a_full_url_stays(element: dict[str, object]) -> None:
     text = json.dumps(element).encode()
     assert Links(LINKS).rewrite(text) == text
