@@ -19,7 +19,7 @@ from fhir_server.context import Context
 from fhir_server.errors import Busy, Invalid
 from fhir_server.interactions.service import Service
 from fhir_server.search.terminology import hashes, keys
-from fhir_server.search.terminology_codes import Codes, contained, listed
+from fhir_server.search.terminology_codes import Code, Codes, contained, listed
 from fhir_server.search.terminology_rows import BODIES, MATCHING, Definition, key_of, newest, stored
 from fhir_server.search.terminology_system import CodeSystem
 from fhir_server.search.tree import Coded, Tree
@@ -30,12 +30,20 @@ from fhir_server.store.wire import Statement
 _MAX_DEPTH = 20
 _MAX_DEFINITIONS = 200
 _MAX_PATTERN = 500
-# A body beyond this is read on a thread, so that other requests go on.
+# How many codes one expansion may look at; each step counts as some more, and a pattern, which may take long, as many.
+_MAX_WORK = 3_000_000
+_STEP, _PATTERN = 100, 300_000
+# A body beyond this, or a filter over more codes, is worked on a thread, so that other requests go on.
 _LARGE = 256 * 1024
+_MANY = 10_000
 _REGEX_TIMEOUT = "set local statement_timeout = '2s'"
 
 _Row = tuple[int, int]
 _Wanted = tuple[Definition, str, int]
+
+
+class TooMuch(ValueError):
+    """An expansion takes too much work; no stored one stands in for it, since that would be as much work again."""
 
 
 class Expansion(msgspec.Struct, frozen=True):
@@ -79,13 +87,24 @@ class _Reader:
         self._service, self._ctx = service, ctx
         self.wanted: dict[_Wanted, None] = {}
         self.seen: set[_Row] = set()
+        self._work = 0
+
+    def spend(self, work: int) -> None:
+        """Count codes that are looked at; raise ValueError where they are too many."""
+        self._work += _STEP + work
+        if self._work > _MAX_WORK:
+            raise TooMuch("its definition takes more work than this server gives to one")
 
     def limited(self, codes: Codes) -> Codes:
         """Return the codes; raise ValueError where there are too many."""
-        most = self._service.limits.max_expansion
-        if len(codes.listed) > most:
-            raise ValueError(f"more than the {most} codes that this server searches for at a time")
+        self.require_few(len(codes.listed))
         return codes
+
+    def require_few(self, number: int) -> None:
+        """Raise ValueError where codes are too many to be searched for."""
+        most = self._service.limits.max_expansion
+        if number > most:
+            raise ValueError(f"more than the {most} codes that this server searches for at a time")
 
     async def rows(self, wanted: Sequence[_Wanted]) -> list[_Row]:
         """Return rows and versions of definitions. Raises Forbidden where no scope allows to search them."""
@@ -191,21 +210,33 @@ class _ValueSets:
             return expanded
         try:
             return await self._defined(value_set["compose"], path)
+        except TooMuch:
+            raise
         except ValueError:
             if expanded is None:
                 raise
             return expanded
 
     async def _defined(self, compose: Mapping[str, Any], path: tuple[_Row, ...]) -> Codes:
-        found, excluded = Codes(), Codes()
-        for part in compose["include"]:
-            found = self._reader.limited(found.union(await self._part(part, path)))
-        for part in compose.get("exclude", ()):
-            excluded = excluded.union(await self._part(part, path))
+        found = await self._together(compose["include"], path, few=True)
+        excluded = await self._together(compose.get("exclude", ()), path, few=False)
         for url in found.broken(excluded):
             found = await self._enumerated(found, url)
         found = found.difference(excluded)
         return found if compose.get("inactive", True) else await self._active(found)
+
+    async def _together(self, parts: Sequence[Mapping[str, Any]], path: tuple[_Row, ...], *, few: bool) -> Codes:
+        """Return the codes of all includes or excludes; `few` says that they are to be searched for."""
+        codes: set[Code] = set()
+        whole: set[str] = set()
+        for part in parts:
+            found = await self._part(part, path)
+            self._reader.spend(len(found.listed))
+            codes |= found.listed
+            whole |= found.whole
+            if few:
+                self._reader.require_few(len(codes))
+        return Codes(frozenset(codes), frozenset(whole))
 
     async def _enumerated(self, found: Codes, url: str) -> Codes:
         """Return the set with the codes of a system listed, where all of them belong to it."""
@@ -217,6 +248,7 @@ class _ValueSets:
             found = await self._enumerated(found, url)
         for url in {system for system, _ in found.listed}:
             system = await self._reader.system(url, "")
+            self._reader.spend(len(system))
             gone = listed(url, [code for code in system.display if system.inactive(code)])
             found = found.difference(gone)
         return found
@@ -230,6 +262,7 @@ class _ValueSets:
             raise ValueError("a value set includes neither a system nor a value set")
         found = sets[0]
         for other in sets[1:]:
+            self._reader.spend(len(found.listed) + len(other.listed))
             found = found.intersection(other)
         return found
 
@@ -246,8 +279,12 @@ class _ValueSets:
 
     async def _filtered(self, system: CodeSystem, one: Mapping[str, Any]) -> frozenset[str]:
         name, operator, value = one.get("property", ""), one.get("op", ""), one.get("value", "")
+        self._reader.spend(len(system))
         if operator != "regex":
+            if len(system) > _MANY:
+                return await asyncio.to_thread(system.selected, name, operator, value)
             return system.selected(name, operator, value)
+        self._reader.spend(_PATTERN)
         texts = system.texts(name)
         hits = await self._reader.matching(sorted({text for found in texts.values() for text in found}), value)
         return frozenset(code for code, found in texts.items() if not hits.isdisjoint(found))

@@ -55,7 +55,15 @@ class Pager:
 
 def _bound(request: SearchRequest, tenant_id: int, subject: str) -> tuple[Any, ...]:
     query = [pair for pair in request.applied if pair[0] not in NOT_OF_THE_QUERY]
-    return "search", tenant_id, subject, request.type, query, [(key.code, key.descending) for key in request.sort]
+    # The kind too: a tenant may define its own parameter anew between two pages.
+    return (
+        "search",
+        tenant_id,
+        subject,
+        request.type,
+        query,
+        [(key.code, key.descending, key.kind) for key in request.sort],
+    )
 
 
 def _values(sort: Sequence[Sort], row: Sequence[Any]) -> list[Any]:

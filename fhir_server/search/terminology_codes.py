@@ -18,10 +18,6 @@ class Codes(msgspec.Struct, frozen=True):
     listed: frozenset[Code] = frozenset()
     whole: frozenset[str] = frozenset()
 
-    def union(self, other: Codes) -> Codes:
-        """Return what is in either."""
-        return Codes(self.listed | other.listed, self.whole | other.whole)
-
     def intersection(self, other: Codes) -> Codes:
         """Return what is in both."""
         listed = {code for code in self.listed if other.holds(code)} | {c for c in other.listed if self.holds(c)}

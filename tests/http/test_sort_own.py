@@ -5,7 +5,7 @@ from __future__ import annotations
 from fhir_server.app import jobs
 from tests.fhir import Client
 from tests.http import test_sort
-from tests.http.parameters import URL, color, defined, extension, parameter, patient, put
+from tests.http.parameters import URL, color, defined, extension, parameter, patient, put, searchable
 
 
 async def test_own_parameters_are_sorted_by_once_what_is_there_is_indexed(fhir: Client, other: Client) -> None:
@@ -32,3 +32,16 @@ async def test_own_parameters_are_sorted_by_once_what_is_there_is_indexed(fhir: 
             assert sorted(found) == list("abcdefg")
     await fhir.delete("/SearchParameter/shade")
     assert (await fhir.get("/Patient?_sort=shade")).status_code == 400
+
+
+async def test_a_page_token_ends_with_the_kind_of_the_parameter_it_was_sorted_by(fhir: Client) -> None:
+    await put(fhir, *(patient(name, birthDate=f"19{at}0-01-01", gender="male") for at, name in enumerate("abc", 1)))
+    kinds = {"date": "Patient.birthDate", "token": "Patient.gender"}
+    for before, after in (("date", "token"), ("token", "date")):
+        await searchable(fhir, parameter("mine", type=before, expression=kinds[before]))
+        answer = await fhir.get("/Patient?_sort=mine&_count=1")
+        next_page = next(link["url"] for link in answer.json()["link"] if link["relation"] == "next")
+        await searchable(fhir, parameter("mine", type=after, expression=kinds[after]))
+        answer = await fhir.get(next_page.removeprefix(fhir.base))
+        assert answer.status_code == 400
+        assert answer.json()["issue"][0]["expression"] == ["http._cursor"]

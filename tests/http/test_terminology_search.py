@@ -333,6 +333,26 @@ async def test_more_codes_than_the_limit_are_refused(fhir: Client) -> None:
     assert await ids(fhir, f"/Condition?code:in={whole}") == ["c7", "c9"]
 
 
+@pytest.mark.parametrize("kind", ["filters", "patterns", "value sets", "excludes"])
+async def test_a_definition_that_takes_too_much_work_is_refused(fhir: Client, kind: str) -> None:
+    codes = [{"code": f"c{number}", "display": "a" * 9} for number in range(9_000)]
+    await put(fhir, "CodeSystem", "big", url="urn:big", status="active", content="complete", concept=codes)
+    all_of = {"system": "urn:big", "filter": [{"property": "code", "op": "exists", "value": "true"}]}
+    whole = await value_set(fhir, "all", all_of)
+    assert await ids(fhir, f"/Condition?code:in={whole}") == []
+    same = {"property": "display", "op": "=", "value": "a"}
+    like = {"property": "display", "op": "regex", "value": "(a|aa)*b"}
+    includes: dict[str, list[Found]] = {
+        "filters": [{"system": "urn:big", "filter": [same] * 5_000}],
+        "patterns": [{"system": "urn:big", "filter": [like] * 50}],
+        "value sets": [{"valueSet": [whole] * 5_000}],
+        "excludes": [{"system": "urn:big"}],
+    }
+    exclude: list[Found] | None = [{"valueSet": [whole]}] * 5_000 if kind == "excludes" else None
+    much = await value_set(fhir, "much", *includes[kind], exclude=exclude)
+    assert "more work" in await refused(fhir, f"/Condition?code:in={much}")
+
+
 async def test_a_value_set_does_not_say_which_resource_a_write_means(fhir: Client) -> None:
     url = await value_set(fhir, "pets", {"system": ANIMALS, "concept": [{"code": "dog"}]})
     answer = await fhir.delete(f"/Condition?code:in={url}")
