@@ -63,6 +63,17 @@ def test_the_index_of_the_docs_names_every_page() -> None:
     assert [page for page in sorted(pages) if f"({page})" not in index] == []
 
 
+def test_the_index_calls_every_decision_by_its_number_and_title() -> None:
+    adrs = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    titles = {adr: adr.read_text(encoding="utf-8").splitlines()[0] for adr in adrs}
+    assert [int(title.removeprefix("# ").partition(".")[0]) for title in titles.values()] == [
+        int(adr.name[:4]) for adr in adrs
+    ]
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8").splitlines()
+    told = [f"- [{adr.name[:4]}](adr/{adr.name}) {title.partition('. ')[2]}" for adr, title in titles.items()]
+    assert [line for line in index if "](adr/" in line] == told
+
+
 def test_every_link_between_the_projects_pages_leads_somewhere() -> None:
     for file, text in readable():
         if file.suffix == ".md":
