@@ -21,6 +21,11 @@ def clock(test_clock: Path | None = None) -> Clock:
     return _system if test_clock is None else lambda: _written(test_clock)
 
 
+def in_milliseconds(moment: datetime) -> datetime:
+    """Return the moment as a FHIR instant shows it, which is what is stored: a page boundary must compare equal."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
 def _system() -> datetime:
     return datetime.now(UTC)
 

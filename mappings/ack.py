@@ -46,7 +46,7 @@ def ack(header: Header, code: AckCode, control_id: str, now: datetime, errors: S
     is answered in version 2.5.1 with an empty MSA-2.
     """
     version = _version(header.version)
-    lines = [_msh(header, version, control_id, now), _msa(header, version, code, errors)]
+    lines = [_msh(header, version, control_id, now), _msa(header, code, errors)]
     lines += _errors(header.delimiters, version, errors)
     return _encode("".join(line + "\r" for line in lines), header.codec)
 
@@ -70,7 +70,7 @@ def _type(header: Header, version: tuple[int, ...]) -> str:
     return f"ACK{mark}{escape(header.trigger, header.delimiters)}{mark}ACK"
 
 
-def _msa(header: Header, version: tuple[int, ...], code: AckCode, errors: Sequence[AckError]) -> str:
+def _msa(header: Header, code: AckCode, errors: Sequence[AckError]) -> str:
     """MSA-3 is the only place for text before ERR-8 came with 2.5, and still what people read."""
     marks = header.delimiters
     echoed = header.raw[10] if len(header.raw) > 10 else ""

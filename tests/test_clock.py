@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_server.clock import ClockError, clock
+from fhir_server.clock import ClockError, clock, in_milliseconds
 
 
 def test_the_real_clock_tells_aware_utc_time() -> None:
@@ -42,3 +42,7 @@ def test_a_file_without_a_time_is_an_error_and_not_the_real_time(tmp_path: Path,
 def test_a_missing_file_is_an_error_and_not_the_real_time(tmp_path: Path) -> None:
     with pytest.raises(ClockError, match="test clock"):
         clock(tmp_path / "gone")()
+
+
+def test_a_moment_is_cut_to_the_milliseconds_that_an_instant_shows() -> None:
+    assert in_milliseconds(datetime(2024, 3, 1, 12, 0, 1, 999_999, UTC)) == datetime(2024, 3, 1, 12, 0, 1, 999_000, UTC)

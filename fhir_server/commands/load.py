@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from conformance.structures import Refused, resource_type_of
 from fhir_server.app import Concord
+from fhir_server.clock import in_milliseconds
 from fhir_server.commands.runtime import DataDir, TenantName, installation, run, settings_of, with_address
 from fhir_server.context import Context, Grant, Scope, Tenant
 from fhir_server.errors import FhirError
@@ -153,9 +154,8 @@ def _without(unit: Unit, known: list[tuple[int, int]]) -> list[Unit]:
 
 
 def _context(concord: Concord, tenant: Tenant) -> Context:
-    now = concord.clock()
     grant = Grant(tenant, "concord-cli", "concord-load", (Scope("system", "*", "cruds"),))
-    return Context(grant, concord.base(tenant), now.replace(microsecond=now.microsecond // 1000 * 1000), "load")
+    return Context(grant, concord.base(tenant), in_milliseconds(concord.clock()), "load")
 
 
 def _tell(tally: Tally) -> None:

@@ -31,10 +31,10 @@ _TRANSPORT: dict[str, dict[str, Any]] = {"redis": _REDIS, "rediss": _REDIS, "amq
 
 
 class Drains(Protocol):
-    """What a process does about messages: see worker.Worker."""
+    """What a process does about the work that waits: see worker.Worker and jobs.Jobs."""
 
     async def drain(self) -> int:
-        """Do all that is due; return how many messages that was."""
+        """Do all that is due; return how many tries that took."""
 
     async def run(self) -> None:
         """Drain whenever told to and from time to time, until stopped."""

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from fhir_server import logs
+from fhir_server.clock import in_milliseconds
 from fhir_server.context import Context, Grant, Tenant
 from fhir_server.errors import FhirError, NotFound, TimedOut, Unauthorized
 from fhir_server.http import render, wire
@@ -103,10 +104,8 @@ class FhirDoor(msgspec.Struct, frozen=True):
         inside = await render.plain(inside, self.bounds.body)
         inside = await render.as_json(inside, self.service.limits.max_entries)
         require_depth(inside.body, self.bounds.depth)
-        # Milliseconds are what a FHIR instant shows, so they are what is stored: a page boundary must compare equal.
-        moment = now.replace(microsecond=now.microsecond // 1000 * 1000)
         try:
-            return await dispatch(self.service, Context(grant, base, moment, request_id), inside)
+            return await dispatch(self.service, Context(grant, base, in_milliseconds(now), request_id), inside)
         finally:
             if self.service.db.slow.noted and (noted := self.service.db.slow.take()):
                 about = shown(inside, self.service.registry)
@@ -117,9 +116,8 @@ class FhirDoor(msgspec.Struct, frozen=True):
     async def context(self, authorization: str, tenant_name: str, request_id: str) -> Context:
         """Return the context of a request that another door answers; raise as `authorize`."""
         now = self.clock()
-        moment = now.replace(microsecond=now.microsecond // 1000 * 1000)
         grant = await self.authorize(authorization, tenant_name)
-        return Context(grant, self._base(grant.tenant), moment, request_id)
+        return Context(grant, self._base(grant.tenant), in_milliseconds(now), request_id)
 
     async def authorize(self, authorization: str, tenant_name: str) -> Grant:
         """Return the grant of an Authorization header at a tenant; raise NotFound, Unauthorized or Forbidden."""

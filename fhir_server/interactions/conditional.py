@@ -67,7 +67,7 @@ def _conditional_references(save: Save) -> Iterable[str]:
     return [t for t in relative_references(save.resource) if "?" in t] if save.linked and save.resource else ()
 
 
-async def resolve(service: Service, ctx: Context, tx: Tx, asked: Asked, saves: Sequence[Save]) -> Resolved:
+async def resolve(ctx: Context, tx: Tx, asked: Asked, saves: Sequence[Save]) -> Resolved:
     """Look up all criteria together; raise Precondition where one that must be single finds several, or none.
 
     Deletions come first (trules): what this write deletes is found neither by its conditional creates nor by its

@@ -60,7 +60,7 @@ async def identify(
     if guard:
         await guard.before(tx, saves)
     rows = await _carriers(tx, keys)
-    resolved = await resolve(service, ctx, tx, asked, saves)
+    resolved = await resolve(ctx, tx, asked, saves)
     patched = await _patched(service, ctx, tx, saves)
     carriers = [patched.get(n) or _met(s, keys[n], rows) for n, s in enumerate(saves)]
     single, met, first = _spread(saves, carriers, resolved)

@@ -11,12 +11,12 @@ from conformance.issue import error
 from fhir_server.context import Context
 from fhir_server.errors import Invalid
 from fhir_server.interactions.bundle import bundle, entry, link
-from fhir_server.interactions.message import Request, Response, preference
+from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.resolve import resolved
+from fhir_server.interactions.search import understood
 from fhir_server.interactions.service import Service
 from fhir_server.search import latest
 from fhir_server.search.plan import Statement
-from fhir_server.search.request import parse
 from fhir_server.smart.policy import visible
 from fhir_server.store.wire import Rows
 
@@ -51,18 +51,7 @@ async def answer(
     Raises Invalid for what is no search, and where more is found than the server looks through.
     """
     restrict = visible(ctx.grant, service.hasher, choice.type, "s")
-    handling = preference(request, "handling")
-    asked = parse(
-        choice.type,
-        choice.query,
-        tenant_id=ctx.tenant.id,
-        base=ctx.base,
-        registry=service.registry,
-        hasher=service.hasher,
-        limits=service.limits,
-        lenient=handling == "lenient" if handling else service.limits.lenient,
-        now=ctx.now,
-    )
+    asked = understood(service, ctx, request, choice.type, choice.query)
     asked = msgspec.structs.replace(asked, tree=await resolved(service, ctx, asked.tree))
     most = service.limits.max_latest
     made = latest.moments(asked, choice.date, choice.element, ctx.tenant.id, restrict, most)

@@ -159,12 +159,12 @@ async def _parts(service: Service, ctx: Context, request: Request, where: Where,
     allowed = _allowed(service, ctx, where)
     steering = [(name, value) for name, value in query if name == _TYPE and _of_several(request.path)]
     rest = [pair for pair in query if pair not in steering]
-    asked = [_asked(service, ctx, request, name, rest) for name in allowed]
+    asked = [understood(service, ctx, request, name, rest) for name in allowed]
     ignored = list(dict.fromkeys(name for one in asked for name in one.ignored))
     if any(one.ignored != ignored for one in asked):
         # What one of the types does not know is left out of all.
         rest = [pair for pair in rest if pair[0] not in ignored]
-        asked = [_asked(service, ctx, request, name, rest) for name in allowed]
+        asked = [understood(service, ctx, request, name, rest) for name in allowed]
     applied = [*steering, *asked[0].applied]
     bound = _bound(msgspec.structs.replace(asked[0], applied=applied), where)
     after = service.pager.resume(bound, ctx.tenant.id, ctx.grant.subject).after
@@ -198,7 +198,8 @@ def _allowed(service: Service, ctx: Context, where: Where) -> dict[str, Tree]:
     return found
 
 
-def _asked(service: Service, ctx: Context, request: Request, resource_type: str, query: Query) -> SearchRequest:
+def understood(service: Service, ctx: Context, request: Request, resource_type: str, query: Query) -> SearchRequest:
+    """Return what a query asks of a type, leniently where the request or the installation prefers so; raise Invalid."""
     handling = preference(request, "handling")
     return parse(
         resource_type,

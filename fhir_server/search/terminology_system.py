@@ -14,7 +14,6 @@ _SUBSUMES = ("is-a", None)
 _PARENT, _CHILD = "http://hl7.org/fhir/concept-properties#parent", "http://hl7.org/fhir/concept-properties#child"
 _SELF = frozenset(("concept", "code"))
 _RETIRED = frozenset(("retired", "deprecated", "inactive"))
-Properties = Mapping[str, Mapping[str, tuple[str, ...]]]
 
 
 class CodeSystem:

@@ -72,7 +72,7 @@ class Verifier:
         """
         known = self._seen.get(token)
         if known is None:
-            known = await self._verify(token, now)
+            known = await self._verify(token)
             self._remember(token, known)
         expires, audience, grant = known
         if expires <= now.timestamp():
@@ -88,7 +88,7 @@ class Verifier:
         if len(self._seen) > _CACHED:
             self._seen.popitem(last=False)
 
-    async def _verify(self, token: str, now: datetime) -> tuple[float, str, Grant]:
+    async def _verify(self, token: str) -> tuple[float, str, Grant]:
         if len(token) > _LONGEST:
             raise Unauthorized("the token is too long")
         try:
