@@ -34,7 +34,6 @@ class Serve:
         self.folder = folder
         self.log = (folder.parent / f"{folder.name}.log").open("ab")
         argv = [CONCORD, "serve", "--data-dir", str(folder), "--port", str(port), "--mllp-port", str(mllp_port), *flags]
-        begun = time.monotonic()
         self.process = subprocess.Popen(
             argv,
             stdout=subprocess.PIPE,
@@ -44,7 +43,6 @@ class Serve:
             start_new_session=True,
         )
         self.ready: dict[str, Any] = json.loads(self._line("{"))
-        self.took = time.monotonic() - begun
 
     def _line(self, start: str) -> str:
         assert self.process.stdout
@@ -96,7 +94,7 @@ class Serve:
         return status
 
 
-def left_behind(folder: Path, within: float = 5.0) -> list[str]:
+def left_behind(folder: Path, within: float = 30.0) -> list[str]:
     """Return the command lines of processes that name the folder or work in it and are still there after a while."""
     end = time.monotonic() + within
     while (found := _processes_of(folder)) and time.monotonic() < end:

@@ -87,7 +87,7 @@ def test_messages_are_listed_shown_and_replayed(demo: Serve, told: str) -> None:
     shown = concord("messages", "show", number, "--tenant", "demo", "--data-dir", str(demo.folder)).stdout
     assert "MSH|" in shown
     concord("messages", "replay", number, "--tenant", "demo", "--data-dir", str(demo.folder))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         again = json.loads(
             concord("messages", "show", number, "--tenant", "demo", "--data-dir", str(demo.folder), "--json").stdout

@@ -1,4 +1,4 @@
-"""A short run of the fuzzer, from one seed that stays and one that does not; `python -m tests.fuzz` is the long one."""
+"""A short run of the fuzzer, always the same one; `python -m tests.fuzz` is the long one, of a new seed each time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _logs() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_logs")
-@pytest.mark.parametrize("seed", [1, secrets.randbelow(1 << 31)], ids=["known", "new"])
+@pytest.mark.parametrize("seed", [1, 7])
 async def test_no_request_brings_a_fault_a_hang_or_anothers_record(server_dsn: str, seed: int, tmp_path: Path) -> None:
     async with opened(Settings.load(env="test", data_dir=tmp_path), server_dsn) as concord:
         world = World(concord)
