@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -29,6 +30,7 @@ from fhir_server.store.history import Group, Version, Window
 _T = TypeVar("_T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_MADE_HERE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _TAKEN = frozenset(("_count", "_since", "_at", "_sort", "_summary", "_elements", "_cursor"))
 # A page may be larger than the last, or show less of each version, without being of another history.
 _OF_THE_WINDOW = frozenset(("_since", "_at", "_sort"))
@@ -131,7 +133,8 @@ def _entry(base: str, version: Version, wanted: Subset | None) -> bytes:
     place = f"{name}/{version.id}"
     sent, status = ("PUT", place), "200"
     if version.version == 1:
-        sent, status = ("POST", name), "201"
+        # Ids that are made here are UUIDs: any other was a client's own, in an update that created.
+        sent, status = ("POST", name) if _MADE_HERE.fullmatch(version.id) else sent, "201"
     if version.body is None:
         sent, status = ("DELETE", place), "204"
     told = (status, f'W/"{version.version}"', instant(version.updated))

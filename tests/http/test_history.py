@@ -153,3 +153,10 @@ async def test_a_patients_history_is_of_its_own_record_alone_deletions_included(
     assert {place for _, place, _ in await told(fhir, "/_history", token=narrow)} == {own, foreign}
     reader = await fhir.token("system/*.r")
     assert (await fhir.get("/_history", token=reader)).status_code == 403
+
+
+async def test_an_update_that_created_under_the_clients_id_is_told_as_one(fhir: Client) -> None:
+    await fhir.put("/Patient/mine", json=PATIENT | {"id": "mine"})
+    (one,) = (await fhir.get("/Patient/mine/_history")).json()["entry"]
+    assert one["request"] == {"method": "PUT", "url": "Patient/mine"}
+    assert one["response"]["status"] == "201"
