@@ -17,6 +17,7 @@ from fhir_server.interactions import answer
 from fhir_server.interactions.body import instant
 from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.message import Request, Response
+from fhir_server.interactions.parameters import positive
 from fhir_server.interactions.read import find, with_content
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.subset import Subset, asked, cut
@@ -148,7 +149,7 @@ def _entry(base: str, version: Version, wanted: Subset | None) -> bytes:
 def _window(service: Service, ctx: Context, request: Request) -> Window:
     """Return what the parameters ask for; raise Invalid naming one that cannot be used."""
     given = dict(_single(request))
-    count = _value(given, "_count", _whole) or service.limits.default_page
+    count = _value(given, "_count", positive) or service.limits.default_page
     since, at = _value(given, "_since", date.parse), _value(given, "_at", date.parse)
     return Window(
         count=min(count, service.limits.max_page),
@@ -180,12 +181,6 @@ def _value(given: dict[str, str], name: str, read: Callable[[str], _T]) -> _T | 
         return read(given[name])
     except (ValueError, OverflowError) as wrong:
         raise Invalid(f"{name}={given[name][:100]} cannot be used: {wrong}", f"http.{name}") from wrong
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
-        raise ValueError("a whole number above 0 is expected")
-    return int(text)
 
 
 def _descending(text: str) -> bool:
