@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from email.utils import formatdate
+from email.utils import format_datetime
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from conformance.structures import Refused, decode
 from fhir_server.errors import Invalid
 from fhir_server.interactions.message import Request
+from fhir_server.search.date import interval
 
 METHODS = ("DELETE", "POST", "PUT", "PATCH", "GET", "HEAD")
 
@@ -92,7 +92,7 @@ def request_of(item: Entry, path: str, prefer: str | None) -> Request:
 
 def _http_date(instant: str | None) -> str | None:
     """Return an instant as the header says it; the bundle's shell is checked, so it is one."""
-    return formatdate(datetime.fromisoformat(instant).timestamp(), usegmt=True) if instant else None
+    return format_datetime(interval(instant)[0], usegmt=True) if instant else None
 
 
 def _headers(asked: EntryRequest, prefer: str | None) -> Mapping[str, str]:
