@@ -145,6 +145,7 @@ def limits_of(settings: Settings) -> Limits:
         max_chain_targets=settings.max_chain_targets,
         max_form=settings.max_form_bytes,
         max_entries=settings.max_bundle_entries,
+        max_answers=settings.max_bundle_answer_bytes,
         max_locks=settings.max_locks,
         conditional_delete=settings.max_conditional_delete,
         if_match_required=settings.if_match_required,

@@ -33,6 +33,7 @@ class Limits(msgspec.Struct, frozen=True):
     # bodies
     max_form: int = 1 << 20
     max_entries: int = 10_000
+    max_answers: int = 64 << 20
     max_locks: int = 10_000
     conditional_delete: int = 1
     max_inline: int = 16 << 20

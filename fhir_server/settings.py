@@ -144,6 +144,9 @@ class Settings(BaseSettings):
     max_bundle_entries: int = _row(
         10_000, "Most entries of a batch or transaction; more get 413.", unit="entries", ge=1
     )
+    max_bundle_answer_bytes: int = _row(
+        64 << 20, "Once a bundle's answers are as large, its further reads get 413.", unit="bytes", ge=1024
+    )
     max_locks: int = _row(
         10_000, "Most identifiers and ids that one write names; more get 413.", unit="keys", ge=1, le=1_000_000
     )

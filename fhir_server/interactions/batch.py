@@ -37,19 +37,46 @@ async def process(service: Service, ctx: Context, request: Request, dispatch: Di
         raise TooLarge(f"{len(entries)} entries; this server takes {service.limits.max_entries} at a time")
     prefer = request.headers.get("prefer")
     if kind == "batch":
-        answers = [await _alone(service, ctx, item, n, prefer, dispatch) for n, item in enumerate(entries)]
+        answers = _Answers(service.limits.max_answers)
+        for n, item in enumerate(entries):
+            answers.add(await _alone(service, ctx, item, f"Bundle.entry[{n}]", prefer, answers.within(dispatch)))
     elif kind == "transaction":
         answers = await _together(service, ctx, entries, prefer, dispatch)
     else:
         raise Invalid(f"a Bundle of type {kind} cannot be processed here; send batch or transaction", "Bundle.type")
-    return Response(200, bundle(f"{kind}-response", answers, (), ctx.now))
+    return Response(200, bundle(f"{kind}-response", answers.told, (), ctx.now))
+
+
+class _Answers:
+    """The answers of a bundle: small requests may have large ones, and all of them are in memory at a time."""
+
+    def __init__(self, most: int) -> None:
+        self.told: list[bytes] = []
+        self._most = self._left = most
+
+    def add(self, told: bytes) -> None:
+        """Take the next answer."""
+        self.told.append(told)
+        self._left -= len(told)
+
+    def within(self, dispatch: Dispatch) -> Dispatch:
+        """Return the dispatch that refuses reads, operations among them, once the answers are too large."""
+        if self._left > 0:
+            return dispatch
+
+        async def refusing(service: Service, ctx: Context, request: Request) -> Response:
+            if request.method in ("GET", "HEAD") or (request.path[-1:] and request.path[-1].startswith(("_", "$"))):
+                raise TooLarge(f"the answers before this one have over {self._most} bytes: ask for it by itself")
+            return await dispatch(service, ctx, request)
+
+        return refusing
 
 
 async def _alone(
-    service: Service, ctx: Context, item: Entry, number: int, prefer: str | None, dispatch: Dispatch
+    service: Service, ctx: Context, item: Entry, path: str, prefer: str | None, dispatch: Dispatch
 ) -> bytes:
     try:
-        request = request_of(item, f"Bundle.entry[{number}]", prefer)
+        request = request_of(item, path, prefer)
     except FhirError as problem:
         return _failed(problem)
     return await _told(service, ctx, request, dispatch)
@@ -76,16 +103,19 @@ def _entry(request: Request, answer: Response) -> bytes:
 
 async def _together(
     service: Service, ctx: Context, entries: Sequence[Entry], prefer: str | None, dispatch: Dispatch
-) -> list[bytes]:
+) -> _Answers:
     requests = [request_of(item, f"Bundle.entry[{n}]", prefer) for n, item in enumerate(entries)]
     saves = saves_of(service, entries, prefer)
     # One statement writes everything, deletions included, so the specification's order DELETE, POST, PUT holds by
     # itself: no resource may stand twice in a transaction. Reads come last.
     written = dict(zip(saves, await commit(service, ctx, list(saves.values())), strict=True)) if saves else {}
-    return [
-        _written(ctx, written[n], prefer) if n in written else await _told(service, ctx, request, dispatch)
-        for n, request in enumerate(requests)
-    ]
+    answers = _Answers(service.limits.max_answers)
+    for n, request in enumerate(requests):
+        if n in written:
+            answers.add(_written(ctx, written[n], prefer))
+        else:
+            answers.add(await _told(service, ctx, request, answers.within(dispatch)))
+    return answers
 
 
 def saves_of(service: Service, entries: Sequence[Entry], prefer: str | None) -> dict[int, Save]:

@@ -18,8 +18,8 @@ from fhir_server.errors import Invalid, TooLarge, Unprocessable
 Json = Any
 Patch = Callable[[Json], Json]
 
-# How much all copies of a patch may add together: each may double what there is.
-_MOST_COPIED = 16 << 20
+# How much the copies of a patch may copy together: each may double what there is.
+_MOST_COPIED = 2 << 20
 _INDEX = re.compile(r"(?:0|[1-9][0-9]{0,8})\Z")
 _NEEDS = {
     "add": ("value",),
@@ -42,14 +42,14 @@ def json_patch(operations: Json) -> Patch:
         copied = 0
         for number, one in enumerate(operations):
             try:
+                if one["op"] == "copy":
+                    copied += len(msgspec.json.encode(_at(value, _tokens(one["from"]))))
+                    if copied > _MOST_COPIED:
+                        raise TooLarge("the patch copies more than this server takes")
                 value = _OPERATIONS[one["op"]](value, one)
             except (LookupError, TypeError, ValueError) as problem:
                 told = problem.args[0] if isinstance(problem, ValueError) else "there is nothing at the path"
                 raise Unprocessable(f"operation {number} ({one['op']} {one['path'][:200]}): {told}") from problem
-            if one["op"] == "copy":
-                copied += len(msgspec.json.encode(value))
-                if copied > _MOST_COPIED:
-                    raise TooLarge("the patch copies more than this server takes")
         return value
 
     return patched

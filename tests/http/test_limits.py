@@ -124,6 +124,19 @@ async def test_a_bundle_of_too_many_entries_is_413(small: Client) -> None:
         assert told(answer, 413)["code"] == "too-long"
 
 
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+async def test_reads_of_a_bundle_are_413_once_its_answers_are_too_large(server_dsn: str, kind: str) -> None:
+    async with served(server_dsn, max_bundle_answer_bytes=3000) as client:
+        await client.put("/Patient/a", json={"resourceType": "Patient", "id": "a", "name": [{"family": "x" * 1000}]})
+        basic = {"resourceType": "Basic", "code": {"text": "a"}}
+        read = [{"request": {"method": "GET", "url": "Patient/a"}}] * 20
+        entries = [*read, {"resource": basic, "request": {"method": "POST", "url": "Basic"}}]
+        answer = await client.post("", json={"resourceType": "Bundle", "type": kind, "entry": entries})
+        statuses = [entry["response"]["status"][:3] for entry in answer.json()["entry"]]
+        assert statuses == ["200"] * 3 + ["413"] * 17 + ["201"]
+        assert len(answer.content) < 10_000
+
+
 async def test_a_write_of_too_many_identifiers_is_413(small: Client) -> None:
     identifiers = [{"system": "http://s", "value": str(n)} for n in range(6)]
     assert told(await small.post("/Patient", json={"resourceType": "Patient", "identifier": identifiers}), 413)

@@ -95,6 +95,13 @@ def test_copies_that_double_are_stopped() -> None:
         json_patch(doubling)({"a": {"text": "x" * 100}})
 
 
+def test_copies_are_measured_before_they_are_made() -> None:
+    twice = [{"op": "copy", "from": "/a", "path": f"/{n}"} for n in range(2)]
+    assert len(json_patch(twice)({"a": ["x" * 1_000_000]})) == 3
+    with pytest.raises(TooLarge):
+        json_patch(twice)({"a": [{}] * 1_000_000})
+
+
 @pytest.mark.parametrize(
     ("value", "patch", "result"),
     [
