@@ -328,16 +328,17 @@ async def test_it_looks_from_time_to_time_for_what_it_was_not_told(world: World)
 
 
 async def test_a_long_message_does_not_keep_it_from_hearing_of_others(world: World) -> None:
-    release = asyncio.Event()
+    begun, release = asyncio.Event(), asyncio.Event()
 
     async def held(work: Work) -> Work | Stop:
         if header(work.raw).control_id == "LONG":
+            begun.set()
             await release.wait()
         return work
 
     async with running(world.worker(held, poll=60, concurrency=2)):
         await world.send(adt("LONG", "1"))
-        await asyncio.sleep(0.2)
+        await begun.wait()  # else the next would be taken together with it
         await world.send(adt("A1", "2"))
         await done(world, 1)
         await world.send(adt("A2", "3"))
