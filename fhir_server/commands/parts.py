@@ -73,6 +73,7 @@ def _run(settings: Settings, pipe: int | None, work: Callable[[Concord, Stopped]
         stop = asyncio.Event()
         life.watch(stop.set, pipe, settings.stop_timeout)
         async with opened(with_address(settings), dsn) as concord:
+            life.settle()
             await work(concord, stop.wait)
 
     run(settings, main)
@@ -87,6 +88,7 @@ def _celery(settings: Settings, broker_url: str, pipe: int | None) -> None:
     async def open_worker() -> AsyncIterator[Drains]:
         async with opened(with_address(settings), dsn) as concord:
             days = asyncio.create_task(keep_days(concord))
+            life.settle()
             yield worker_of(concord)
             days.cancel()
 
