@@ -7,6 +7,7 @@ https://www.postgresql.org/docs/18/libpq-pipeline-mode.html
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ Statement = tuple[str, Sequence[Any]]
 _Key = tuple[str, tuple[int, ...]]
 # A connection with more prepared statements than this is replaced: each costs the server some 20 kB.
 _PREPARED_LIMIT = 1000
+# Seconds between two looks after results that nothing announced.
+_LOOK = 1.0
 _OK = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
 
 
@@ -46,9 +49,11 @@ class Wire:
         self._results: list[pq.abc.PGresult] = []
         self._waiting: asyncio.Future[list[pq.abc.PGresult]] | None = None
         self.lost: psycopg.OperationalError | None = None
+        self._next_look: asyncio.TimerHandle
         self._loop = asyncio.get_running_loop()
         self._socket = self._pg.socket
         self._loop.add_reader(self._socket, self._readable)
+        self._tend()
 
     @property
     def busy(self) -> bool:
@@ -140,6 +145,17 @@ class Wire:
         self._expected.append((key, name))
         return name
 
+    def _tend(self) -> None:
+        """Look after results that nothing announced.
+
+        A server that goes with our bytes unread leaves an error on the socket, upon which libuv stops watching it
+        without a word: who waits for results would wait for ever.
+        """
+        if self._waiting is not None:
+            self._readable()
+        if self.lost is None:
+            self._next_look = self._loop.call_later(_LOOK, self._tend)
+
     def _writable(self) -> None:
         try:
             if not self._pg.flush():
@@ -179,13 +195,18 @@ class Wire:
             waiting.set_result(self._results)
 
     def _fail(self, failure: psycopg.OperationalError) -> None:
+        if self.lost is not None:
+            return
         self.lost = failure
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
-        self._pg.finish()
+        self._next_look.cancel()
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not waiting.done():
             waiting.set_exception(failure)
+        for forget in (self._loop.remove_writer, self._loop.remove_reader):
+            # libpq closes a socket at its end by itself, and an event loop may not like to forget what is closed.
+            with contextlib.suppress(OSError, RuntimeError):
+                forget(self._socket)
+        self._pg.finish()
 
 
 def failed(result: pq.abc.PGresult) -> bool:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+import uvloop
 
 from fhir_server import errors
 from fhir_server.store.database import Database
 from fhir_server.store.embedded import EmbeddedPostgres
+from fhir_server.store.wire import connect
 
 HELD = "select pg_advisory_xact_lock_shared(4711)"
 MINE = "select count(*) from pg_stat_activity where application_name = %s"
@@ -256,3 +259,23 @@ async def test_a_closed_pool_tells_those_who_wait(server_dsn: str) -> None:
         with pytest.raises(errors.Busy, match="stopping"):
             await waiting
         assert await tx.fetch("select 1") == [(1,)]
+
+
+@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("unread", [10, 3_000_000])
+def test_who_waits_is_told_when_the_server_goes_with_statements_unread(
+    server_dsn: str, admin_dsn: str, runner: Callable[[Coroutine[Any, Any, None]], None], unread: int
+) -> None:
+    """libuv stops watching such a socket and tells nobody."""
+
+    async def ended() -> None:
+        wire = await connect(server_dsn)
+        answer = wire.send([("select pg_sleep(60)", ()), *([("select length(%s::text)", ("x" * unread,))] * 5)])
+        async with await psycopg.AsyncConnection.connect(admin_dsn, autocommit=True) as admin:
+            await admin.execute("select pg_terminate_backend(%s)", (wire._pg.backend_pid,))
+        with pytest.raises(psycopg.OperationalError):
+            await asyncio.wait_for(answer, 30)
+        assert wire.lost
+
+    for _ in range(3):
+        runner(ended())
