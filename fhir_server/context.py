@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -15,7 +16,7 @@ class Tenant(msgspec.Struct, frozen=True):
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """One SMART v2 clinical scope; `interactions` is an ordered subset of `cruds`.
+    """One SMART v2 clinical scope; `interactions` is an ordered subset of `cruds`, `params` narrow the type's rows.
 
     https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html
     """
@@ -23,16 +24,37 @@ class Scope(msgspec.Struct, frozen=True):
     context: str
     type: str
     interactions: str
+    params: tuple[tuple[str, str], ...] = ()
+
+
+Role = Literal["super-admin", "clinic-admin", "physician", "biller", "front-desk", "attorney"]
+
+
+class Member(msgspec.Struct, frozen=True):
+    """Who a person is in a clinic, as of now: `reference` is them in its records, such as Practitioner/123."""
+
+    person: int
+    role: Role
+    reference: str | None = None
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What a verified token gives: a tenant, a subject, a client, scopes and a patient in context."""
+    """What a verified token gives: a tenant, a subject, a client, scopes and what is in context.
+
+    `member` is the person who acts, None where a client acts for itself or a patient for themselves. `id` is that of
+    the oauth_grant by which the token stands and falls, `purpose` what the access is for where it is special.
+    """
 
     tenant: Tenant
     subject: str
     client: str
     scopes: tuple[Scope, ...]
     patient: str | None = None
+    encounter: str | None = None
+    member: Member | None = None
+    id: str | None = None
+    jti: str = ""
+    purpose: Literal["BTG", "SUPPORT"] | None = None
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -47,3 +69,8 @@ class Context(msgspec.Struct, frozen=True):
     def tenant(self) -> Tenant:
         """Return the one tenant this request may touch."""
         return self.grant.tenant
+
+
+def fhir_base(base_url: str, tenant: Tenant) -> str:
+    """Return the FHIR base of a tenant: issuer, audience and start of every link."""
+    return f"{base_url}/{tenant.name}/fhir"

@@ -72,6 +72,10 @@ class Client:
             lifetime=lifetime,
         )
 
+    def tenant_as_named(self) -> Tenant:
+        """Return the tenant."""
+        return self._tenant
+
     async def request(self, method: str, path: str, *, token: str | None = "all", **more: Any) -> httpx.Response:
         """Send a request to a path below the FHIR base."""
         headers = dict(more.pop("headers", {}))

@@ -20,7 +20,7 @@ WORDS = {
 }
 HEAD = """# Settings
 
-This page is written by `tools/settings_doc.py` from the table in `fhir_server/settings.py`; a test holds them together.
+This page is written by `tools/settings_doc.py` from the tables in `fhir_server/settings*.py`; a test holds it to them.
 
 Every setting is an environment variable. There is no settings file: what starts the process gives it the variables. An
 empty variable counts as not set. A flag of the command line wins over the variable. A wrong value stops the start with

@@ -14,7 +14,7 @@ import structlog
 
 from fhir_server import logs
 from fhir_server.clock import in_milliseconds
-from fhir_server.context import Context, Grant, Tenant
+from fhir_server.context import Context, Grant, Tenant, fhir_base
 from fhir_server.errors import FhirError, NotFound, TimedOut, Unauthorized
 from fhir_server.http import render, wire
 from fhir_server.http.bounds import Bounds, Patience, require_address, require_depth
@@ -131,7 +131,7 @@ class FhirDoor(msgspec.Struct, frozen=True):
         return tenant
 
     def _base(self, tenant: Tenant) -> str:
-        return f"{self.base_url}/{tenant.name}/fhir"
+        return fhir_base(self.base_url, tenant)
 
     async def _grant(self, authorization: str, tenant: Tenant, base: str, now: datetime) -> Grant:
         kind, _, token = authorization.partition(" ")

@@ -76,8 +76,8 @@ def criteria_of(
     tree = _tree(service, ctx, resource_type, query, path)
     if isinstance(tree, Everything):
         raise Invalid(f"criteria are needed that say which {resource_type} is meant", path)
-    restrict = visible(ctx.grant, service.hasher, resource_type, "s")
-    may = visible(ctx.grant, service.hasher, resource_type, letter)
+    restrict = visible(ctx, service.rules, resource_type, "s")
+    may = visible(ctx, service.rules, resource_type, letter)
     locks = tuple(_locks(service.hasher, ctx.tenant.id, resource_type, query))
     return Criteria(resource_type, text, path, tree, restrict, may, most, locks)
 

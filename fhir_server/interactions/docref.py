@@ -37,7 +37,7 @@ async def docref(service: Service, ctx: Context, request: Request) -> Response:
     for name in ("start", "end"):
         given.one(name, beginning)
     if given.one("on-demand", boolean):
-        visible(ctx.grant, service.hasher, _TYPE, "s")
+        visible(ctx, service.rules, _TYPE, "s")
         own = link("self", f"{ctx.base}/{'/'.join(request.path)}", [*given.pairs, *request.look])
         return Response(200, bundle("searchset", (), [own], ctx.now, 0))
     bounds = [

@@ -112,7 +112,7 @@ def _allowed(
     for name in sorted(types):
         asked = "r" if name == owner else letters
         try:
-            tree = all_of(visible(ctx.grant, service.hasher, name, letter) for letter in asked)
+            tree = all_of(visible(ctx, service.rules, name, letter) for letter in asked)
         except Forbidden:
             continue
         if not isinstance(tree, Nothing):

@@ -34,7 +34,7 @@ class Guard(msgspec.Struct, frozen=True):
             self._tree(save)
             if save.action == "patch":
                 # Its answer shows the resource, and a patch may ask what is in it.
-                visible(self.ctx.grant, self.service.hasher, save.type, "r")
+                visible(self.ctx, self.service.rules, save.type, "r")
 
     async def before(self, tx: Tx, saves: Sequence[Save]) -> None:
         """Lock the rows that the saves name; refuse as unknown what the grant cannot see.
@@ -57,8 +57,8 @@ class Guard(msgspec.Struct, frozen=True):
 
     def after(self, resource_type: str, action: str, entries: Entries) -> None:
         """Raise Forbidden where the grant may not leave this behind."""
-        if not may_hold(self.ctx.grant, self.service.hasher, resource_type, entries.patient, _LETTER[action]):
+        if not may_hold(self.ctx, self.service.rules, resource_type, entries.patient, _LETTER[action]):
             raise Forbidden(f"this token may not write a {resource_type} of another patient")
 
     def _tree(self, save: Save) -> Tree:
-        return visible(self.ctx.grant, self.service.hasher, save.type, _LETTER[save.action])
+        return visible(self.ctx, self.service.rules, save.type, _LETTER[save.action])

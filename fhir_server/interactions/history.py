@@ -87,7 +87,7 @@ def _groups(service: Service, ctx: Context, types: Sequence[str]) -> list[Group]
     refused: Forbidden | None = None
     for name in types:
         try:
-            tree = visible(ctx.grant, service.hasher, name, "s")
+            tree = visible(ctx, service.rules, name, "s")
         except Forbidden as problem:
             refused = problem
             continue
@@ -122,7 +122,7 @@ async def _page(
 
 def _may_see(service: Service, ctx: Context, name: str, resource_id: str, body: bytes | None, letter: str) -> bool:
     """Tell whether the grant may see this very version: before a correction it may have been another patient's."""
-    tree = visible(ctx.grant, service.hasher, name, letter)
+    tree = visible(ctx, service.rules, name, letter)
     if isinstance(tree, Everything) or body is None:
         return True
     entries = service.indexer.entries(ctx.tenant.id, ctx.base, name, resource_id, decode(name, body))

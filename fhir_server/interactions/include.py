@@ -132,7 +132,7 @@ class _Gathering:
         found: dict[Tree, list[str]] = {}
         for name in sorted(set(types) & TYPE_CODES.keys()):
             try:
-                restrict = all_of(visible(self._ctx.grant, self._service.hasher, name, letter) for letter in letters)
+                restrict = all_of(visible(self._ctx, self._service.rules, name, letter) for letter in letters)
             except Forbidden:
                 continue
             if not isinstance(restrict, Nothing):

@@ -50,7 +50,7 @@ async def answer(
 
     Raises Invalid for what is no search, and where more is found than the server looks through.
     """
-    restrict = visible(ctx.grant, service.hasher, choice.type, "s")
+    restrict = visible(ctx, service.rules, choice.type, "s")
     asked = understood(service, ctx, request, choice.type, choice.query)
     asked = msgspec.structs.replace(asked, tree=await resolved(service, ctx, asked.tree))
     most = service.limits.max_latest

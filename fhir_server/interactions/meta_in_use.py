@@ -57,7 +57,7 @@ def _allowed(service: Service, ctx: Context, named: tuple[str, ...]) -> dict[Tre
     found: dict[Tree, list[str]] = {}
     for name in named or STORABLE:
         try:
-            tree = visible(ctx.grant, service.hasher, name, "s")
+            tree = visible(ctx, service.rules, name, "s")
         except Forbidden:
             if named:
                 raise

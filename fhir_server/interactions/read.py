@@ -43,7 +43,7 @@ async def stored(service: Service, ctx: Context, request: Request) -> Response:
 async def find(service: Service, ctx: Context, resource_type: str, resource_id: str, letter: str = "r") -> Current:
     """Return the row of a resource that this grant may see, deleted or not; raise NotFound otherwise."""
     code = TYPE_CODES[resource_type]
-    tree = visible(ctx.grant, service.hasher, resource_type, letter)
+    tree = visible(ctx, service.rules, resource_type, letter)
     if isinstance(tree, Everything):
         row = await service.loader.read(ctx.tenant.id, code, resource_id)
     else:

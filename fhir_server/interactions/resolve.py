@@ -57,7 +57,7 @@ async def _chained(service: Service, ctx: Context, link: Chained) -> Tree:
     allowed = False
     for resource_type, tree in link.targets:
         try:
-            restrict = visible(ctx.grant, service.hasher, resource_type, "s")
+            restrict = visible(ctx, service.rules, resource_type, "s")
         except Forbidden as problem:
             refused = problem
             continue
@@ -80,7 +80,7 @@ async def _targets(
 
 
 async def _reverse(service: Service, ctx: Context, link: Reverse) -> Tree:
-    restrict = visible(ctx.grant, service.hasher, link.type, "s")
+    restrict = visible(ctx, service.rules, link.type, "s")
     inner = await resolved(service, ctx, link.tree)
     if near.crowded(inner, await service.shares.now()):
         return Referred(link.salt, link.type, all_of((inner, seen_by(restrict))))

@@ -188,7 +188,7 @@ def _allowed(service: Service, ctx: Context, where: Where) -> dict[str, Tree]:
     refused: Forbidden | None = None
     for name in where.types:
         try:
-            found[name] = visible(ctx.grant, service.hasher, name, "s")
+            found[name] = visible(ctx, service.rules, name, "s")
         except Forbidden as problem:
             if where.named:
                 raise

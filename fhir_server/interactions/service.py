@@ -1,4 +1,4 @@
-"""What every interaction needs and app.py builds once: database, indexer, policy, limits."""
+"""What every interaction needs and app builds once: database, indexer, policy, limits."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from fhir_server.search.kinds import Indexer
 from fhir_server.search.own import Known
 from fhir_server.search.page import Pager
 from fhir_server.search.seal import Seal
+from fhir_server.smart.policy import Rules
 from fhir_server.store.database import Database
 from fhir_server.store.objects import Objects
 from fhir_server.store.resources import Loader, Rids
@@ -24,7 +25,7 @@ from fhir_server.store.shares import KnownShares
 class Service(msgspec.Struct, frozen=True):
     """The parts of the server that interactions work with; no module keeps state of its own.
 
-    As app.py builds it, `registry` and `indexer` are those of R4; `of` gives a tenant's, of `generation`.
+    As app builds it, `registry` and `indexer` are those of R4; `of` gives a tenant's, of `generation`.
     """
 
     db: Database
@@ -40,6 +41,7 @@ class Service(msgspec.Struct, frozen=True):
     objects: Objects
     parameters: Parameters
     shares: KnownShares
+    rules: Rules
     generation: int = 0
 
     async def of(self, tenant_id: int) -> Self:

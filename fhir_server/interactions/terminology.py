@@ -110,7 +110,7 @@ class _Reader:
         """Return rows and versions of definitions. Raises Forbidden where no scope allows to search them."""
         service, ctx = self._service, self._ctx
         kinds = dict.fromkeys(one[0] for one in wanted)
-        allowed: dict[str, Tree] = {kind: visible(ctx.grant, service.hasher, kind, "s") for kind in kinds}
+        allowed: dict[str, Tree] = {kind: visible(ctx, service.rules, kind, "s") for kind in kinds}
         statement = stored(wanted, ctx.tenant.id, allowed)
         found = await service.db.fetch(ctx.tenant.id, statement.sql, statement.params, custom_plan=True)
         return [(row[0], row[1]) for row in found]

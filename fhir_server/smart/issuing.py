@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fhir_server.context import Tenant
+from fhir_server.context import Tenant, fhir_base
 from fhir_server.smart import assertion
 from fhir_server.smart.assertion import Assertion
 from fhir_server.smart.granting import backend_scope
@@ -41,19 +41,19 @@ class Issuer(msgspec.Struct, frozen=True):
         try:
             return await self._granted(tenant, form, now)
         except Refusal as refusal:
-            await self._audited(tenant, _claimed(form), 401 if refusal.status == 401 else 400, now, refusal.code)
+            await self._audited(tenant, _claimed(form), refusal.status, now, refusal.code)
             raise
 
     async def _granted(self, tenant: Tenant, form: Mapping[str, str], now: datetime) -> dict[str, Any]:
         client, proof = await self._authenticated(tenant, form, now)
-        key = await keys.active(self.db, tenant.id)
         scope = backend_scope(form.get("scope", ""), client.scope)
+        key = await keys.active(self.db, tenant.id)
         async with self.db.transaction(tenant.id) as tx:
             # In the transaction that records the token: of two processes with one assertion, one gives a token.
             if not await clients.use(tx, client.client_id, proof.jti, proof.expires, now):
                 raise Refusal("invalid_client", "this assertion was used before: a jti is good for one token")
             audit.record(tx, [_row(client.client_id, 200, now, scope)])
-        base = f"{self.base_url}/{tenant.name}/fhir"
+        base = fhir_base(self.base_url, tenant)
         token = mint(
             key, base, now, tenant=tenant, scope=scope, subject=client.client_id, client=client.client_id,
             lifetime=self.lifetime,

@@ -5,12 +5,14 @@ https://www.rfc-editor.org/rfc/rfc9068 · https://hl7.org/fhir/smart-app-launch/
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
@@ -20,12 +22,15 @@ from fhir_server.context import Grant, Tenant
 from fhir_server.errors import Forbidden, Unauthorized
 from fhir_server.smart.scopes import parse_scopes
 from fhir_server.store.keys import SigningKey
+from fhir_server.store.standing import Standing
 
 ALGORITHM = "ES256"
 _CACHED = 10_000
 _LONGEST = 16_384
 
 KeyOf = Callable[[str], Awaitable[SigningKey | None]]
+# Of tenant, subject, client, oauth_grant and moment.
+StandingOf = Callable[[int, str, str, str | None, datetime], Awaitable[Standing]]
 
 
 def mint(
@@ -38,9 +43,14 @@ def mint(
     subject: str,
     client: str,
     patient: str | None = None,
+    encounter: str | None = None,
+    grant_id: str | None = None,
     lifetime: timedelta = timedelta(hours=1),
 ) -> str:
-    """Return a signed access token whose issuer and audience are the tenant's FHIR base."""
+    """Return a signed access token whose issuer and audience are the tenant's FHIR base.
+
+    `subject` is the `sub` of a person who acts, or the client itself; `grant_id` is that of the oauth_grant.
+    """
     issued = int(now.timestamp())
     claims: dict[str, Any] = {
         "iss": base,
@@ -53,42 +63,75 @@ def mint(
         "exp": issued + int(lifetime.total_seconds()),
         "jti": str(uuid.uuid4()),
     }
-    if patient:
-        claims["patient"] = patient
+    claims |= {
+        name: value
+        for name, value in (("patient", patient), ("encounter", encounter), ("grant", grant_id))
+        if value is not None
+    }
     return jwt.encode({"alg": ALGORITHM, "kid": key.kid, "typ": "at+jwt"}, claims, ECKey.import_key(key.jwk))
 
 
-class Verifier:
-    """Turns a bearer token into a Grant; a token that was verified is not verified again before it expires."""
+class Verified(msgspec.Struct):
+    """A token whose signature holds; `grant` is what it gives as of `looked`, the last look at how it stands."""
 
-    def __init__(self, key_of: KeyOf) -> None:
+    expires: float
+    audience: str
+    grant: Grant
+    looked: float = -math.inf
+
+
+class Verifier:
+    """Turns a bearer token into a Grant.
+
+    A signature that was verified is not verified again before the token expires. Whether the token still stands, and
+    what its person is in the clinic, is looked up anew every `patience` seconds at the latest.
+    """
+
+    def __init__(self, key_of: KeyOf, standing_of: StandingOf, patience: float = 1.0) -> None:
         self._key_of = key_of
-        self._seen: OrderedDict[str, tuple[float, str, Grant]] = OrderedDict()
+        self._standing_of = standing_of
+        self._patience = patience
+        self._seen: OrderedDict[str, Verified] = OrderedDict()
+
+    def forget(self) -> None:
+        """Look up anew how every token stands: to be called where one was revoked."""
+        for known in self._seen.values():
+            known.looked = -math.inf
 
     async def grant(self, token: str, tenant: Tenant, base: str, now: datetime) -> Grant:
         """Return the grant of `token` at the tenant's base.
 
-        Raises Unauthorized for a token that is malformed, forged or expired, Forbidden for another tenant's.
+        Raises Unauthorized for a token that is malformed, forged, expired or revoked, Forbidden for another tenant's.
         """
         known = self._seen.get(token)
         if known is None:
             known = await self._verify(token)
             self._remember(token, known)
-        expires, audience, grant = known
-        if expires <= now.timestamp():
+        moment = now.timestamp()
+        if known.expires <= moment:
             raise Unauthorized("the token has expired")
-        if grant.tenant.name != tenant.name or grant.tenant.id != tenant.id:
+        if known.grant.tenant.name != tenant.name or known.grant.tenant.id != tenant.id:
             raise Forbidden("the token belongs to another tenant")
-        if audience != base:
+        if known.audience != base:
             raise Unauthorized("the token was issued for another address")
-        return grant
+        if not known.looked <= moment < known.looked + self._patience:
+            await self._look(known, now)
+        return known.grant
 
-    def _remember(self, token: str, known: tuple[float, str, Grant]) -> None:
+    async def _look(self, known: Verified, now: datetime) -> None:
+        grant = known.grant
+        standing = await self._standing_of(grant.tenant.id, grant.subject, grant.client, grant.id, now)
+        if standing.fallen is not None:
+            raise Unauthorized(standing.fallen)
+        known.grant = msgspec.structs.replace(grant, member=standing.member)
+        known.looked = now.timestamp()
+
+    def _remember(self, token: str, known: Verified) -> None:
         self._seen[token] = known
         if len(self._seen) > _CACHED:
             self._seen.popitem(last=False)
 
-    async def _verify(self, token: str) -> tuple[float, str, Grant]:
+    async def _verify(self, token: str) -> Verified:
         if len(token) > _LONGEST:
             raise Unauthorized("the token is too long")
         try:
@@ -108,14 +151,19 @@ class Verifier:
         return key
 
 
-def _checked(claims: dict[str, Any], key: SigningKey) -> tuple[float, str, Grant]:
-    """Return expiry, audience and grant of verified claims; raise Unauthorized where one is missing or odd."""
+def _checked(claims: dict[str, Any], key: SigningKey) -> Verified:
+    """Return what verified claims say; raise Unauthorized where one is missing or odd."""
     texts = [claims.get(name) for name in ("iss", "aud", "sub", "client_id", "tenant", "scope", "jti")]
-    expires, patient = claims.get("exp"), claims.get("patient")
+    options = [claims.get(name) for name in ("patient", "encounter", "grant")]
+    expires = claims.get("exp")
     if not all(isinstance(t, str) for t in texts) or not isinstance(expires, int) or isinstance(expires, bool):
         raise Unauthorized("the token lacks a claim")
-    if claims["iss"] != claims["aud"] or not (patient is None or isinstance(patient, str)):
+    if claims["iss"] != claims["aud"] or not all(o is None or isinstance(o, str) for o in options):
         raise Unauthorized("the token's claims do not agree")
     tenant = Tenant(key.tenant_id, claims["tenant"])
-    grant = Grant(tenant, claims["sub"], claims["client_id"], parse_scopes(claims["scope"]), patient)
-    return float(expires), claims["aud"], grant
+    patient, encounter, grant_id = options
+    scopes = parse_scopes(claims["scope"])
+    grant = Grant(
+        tenant, claims["sub"], claims["client_id"], scopes, patient, encounter, id=grant_id, jti=claims["jti"]
+    )
+    return Verified(float(expires), claims["aud"], grant)

@@ -6,8 +6,6 @@ row-level security. The few that do not are listed here, and hold nothing of a p
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -18,7 +16,6 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    MetaData,
     PrimaryKeyConstraint,
     Sequence,
     SmallInteger,
@@ -27,10 +24,18 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TIMESTAMP, TSVECTOR
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TSVECTOR
+
+from fhir_server.store import schema_oauth, schema_people
+from fhir_server.store.columns import INSTANT, NOW, may, must, tenant_id
+from fhir_server.store.columns import metadata as metadata
 
 # Without row-level security: who the tenants are, what proves them, the queue's tickets, the migrations' mark.
-WITHOUT_RLS = frozenset({"tenant", "installation", "signing_key", "job_ticket", "alembic_version"})
+WITHOUT_RLS = frozenset(
+    {"tenant", "installation", "signing_key", "job_ticket", "alembic_version", "person", "membership"}
+)
+# The modules that declare the rest of the tables.
+MORE = (schema_oauth, schema_people)
 # Partitioned by day, in UTC, with a default partition for what falls outside.
 BY_DAY = ("inbox", "audit")
 # Under row-level security an index serves only operators marked as telling nothing of the rows they refuse.
@@ -40,10 +45,6 @@ LEAKPROOF = (
     "pg_catalog.int8xor(bigint, bigint)",
     "pg_catalog.ts_match_vq(tsvector, tsquery)",
 )
-
-metadata = MetaData()
-_INSTANT = TIMESTAMP(timezone=True)
-_NOW = text("now()")
 
 # Resource numbers are handed out in blocks, so that a create needs no round trip for its own.
 RID_BLOCK = 256
@@ -56,28 +57,16 @@ SEQUENCES = (
 )
 
 
-def _must(name: str, kind: Any, **more: Any) -> Column[Any]:
-    return Column(name, kind, nullable=False, **more)
-
-
-def _may(name: str, kind: Any) -> Column[Any]:
-    return Column(name, kind, nullable=True)
-
-
-def _tenant() -> Column[Any]:
-    return _must("tenant_id", Integer)
-
-
 # ---- the listed few: no row-level security ----------------------------------------------------------------------
 
 tenant = Table(
     "tenant",
     metadata,
     Column("id", Integer, Identity(always=True), primary_key=True),
-    _must("name", Text),  # stands in every address
-    _must("settings", JSONB, server_default=text("'{}'::jsonb")),
-    _must("created", _INSTANT, server_default=_NOW),
-    _must("search_generation", BigInteger, server_default=text("0")),  # of its own search parameters
+    must("name", Text),  # stands in every address
+    must("settings", JSONB, server_default=text("'{}'::jsonb")),
+    must("created", INSTANT, server_default=NOW),
+    must("search_generation", BigInteger, server_default=text("0")),  # of its own search parameters
     UniqueConstraint("name", name="tenant_name_key"),
     CheckConstraint("name ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="tenant_name_check"),
 )
@@ -86,8 +75,8 @@ installation = Table(
     "installation",
     metadata,
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
-    _must("secret", BYTEA),  # keys the hashes of the search index; without it the index finds nothing
-    _must("created", _INSTANT, server_default=_NOW),
+    must("secret", BYTEA),  # keys the hashes of the search index; without it the index finds nothing
+    must("created", INSTANT, server_default=NOW),
     CheckConstraint("id = 1", name="installation_id_check"),
 )
 
@@ -95,25 +84,25 @@ signing_key = Table(
     "signing_key",
     metadata,
     Column("tenant_id", Integer, ForeignKey("tenant.id", name="signing_key_tenant_id_fkey"), nullable=False),
-    _must("kid", Text),
-    _must("alg", Text),
-    _must("jwk", JSONB),  # the private key: https://www.rfc-editor.org/rfc/rfc7517
-    _must("created", _INSTANT, server_default=_NOW),
-    _may("retired", _INSTANT),  # signs no more, verifies still
+    must("kid", Text),
+    must("alg", Text),
+    must("jwk", JSONB),  # the private key: https://www.rfc-editor.org/rfc/rfc7517
+    must("created", INSTANT, server_default=NOW),
+    may("retired", INSTANT),  # signs no more, verifies still
     PrimaryKeyConstraint("tenant_id", "kid", name="signing_key_pkey"),
 )
 
 job_ticket = Table(
     "job_ticket",
     metadata,
-    _must("id", BigInteger, server_default=text("nextval('job_ticket_id'::regclass)")),
-    _tenant(),
-    _must("kind", SmallInteger),  # tickets.MESSAGE or tickets.JOB
-    _may("received", _INSTANT),  # with `target`, the key of the message
-    _must("target", BigInteger),  # id of the message or of the job
-    _must("order_hash", BigInteger),  # tickets of one tenant and hash go one after the other
-    _must("queued", _INSTANT),
-    _may("due", _INSTANT),  # null: an earlier ticket of its order stands before it
+    must("id", BigInteger, server_default=text("nextval('job_ticket_id'::regclass)")),
+    tenant_id(),
+    must("kind", SmallInteger),  # tickets.MESSAGE or tickets.JOB
+    may("received", INSTANT),  # with `target`, the key of the message
+    must("target", BigInteger),  # id of the message or of the job
+    must("order_hash", BigInteger),  # tickets of one tenant and hash go one after the other
+    must("queued", INSTANT),
+    may("due", INSTANT),  # null: an earlier ticket of its order stands before it
     # No index on the id alone: the planner would walk it to find the first of an order.
     PrimaryKeyConstraint("tenant_id", "order_hash", "id", name="job_ticket_pkey"),
 )
@@ -124,21 +113,21 @@ Index("job_ticket_due", *(job_ticket.c[c] for c in ("kind", "due", "id")), postg
 resource = Table(
     "resource",
     metadata,
-    _tenant(),
-    _must("rid", BigInteger),
-    _must("type", SmallInteger),  # conformance.r4.types
-    _must("id", Text),
-    _must("version", Integer),
-    _must("updated", _INSTANT),
-    _must("self_key", BigInteger),
-    _must("keys", ARRAY(BigInteger)),  # tokens, references and URIs as hashes; '{}' once deleted
-    _may("body", BYTEA),  # the bytes that are sent; null once deleted
-    _must("codec", SmallInteger, server_default=text("0")),  # how `body` is stored; 0 plain
-    _must("narrow_hash", BigInteger, server_default=text("0")),  # of its entries in the narrow tables; 0 none
-    _may("patient", BigInteger),  # self_key of the Patient whose compartment it is in
-    _may("cases", ARRAY(BigInteger)),
-    _may("class", SmallInteger),
-    _may("released_at", _INSTANT),
+    tenant_id(),
+    must("rid", BigInteger),
+    must("type", SmallInteger),  # conformance.r4.types
+    must("id", Text),
+    must("version", Integer),
+    must("updated", INSTANT),
+    must("self_key", BigInteger),
+    must("keys", ARRAY(BigInteger)),  # tokens, references and URIs as hashes; '{}' once deleted
+    may("body", BYTEA),  # the bytes that are sent; null once deleted
+    must("codec", SmallInteger, server_default=text("0")),  # how `body` is stored; 0 plain
+    must("narrow_hash", BigInteger, server_default=text("0")),  # of its entries in the narrow tables; 0 none
+    may("patient", BigInteger),  # self_key of the Patient whose compartment it is in
+    may("cases", ARRAY(BigInteger)),
+    may("class", SmallInteger),
+    may("released_at", INSTANT),
     PrimaryKeyConstraint("tenant_id", "rid", name="resource_pkey"),
     UniqueConstraint("tenant_id", "type", "id", name="resource_type_id_key"),
     UniqueConstraint("tenant_id", "self_key", name="resource_self_key_key"),
@@ -153,13 +142,13 @@ Index("resource_keys", resource.c["keys"], postgresql_using="gin", postgresql_wi
 resource_history = Table(
     "resource_history",
     metadata,
-    _tenant(),
-    _must("rid", BigInteger),
-    _must("version", Integer),
-    _must("type", SmallInteger),
-    _must("updated", _INSTANT),
-    _may("body", BYTEA),  # null: this version was a delete
-    _must("codec", SmallInteger, server_default=text("0")),
+    tenant_id(),
+    must("rid", BigInteger),
+    must("version", Integer),
+    must("type", SmallInteger),
+    must("updated", INSTANT),
+    may("body", BYTEA),  # null: this version was a delete
+    must("codec", SmallInteger, server_default=text("0")),
     PrimaryKeyConstraint("tenant_id", "rid", "version", name="resource_history_pkey"),
 )
 Index("resource_history_updated", *(resource_history.c[c] for c in ("tenant_id", "type", "updated", "rid", "version")))
@@ -167,11 +156,11 @@ Index("resource_history_updated", *(resource_history.c[c] for c in ("tenant_id",
 idx_date = Table(
     "idx_date",
     metadata,
-    _tenant(),
-    _must("param", Integer),
-    _must("lo", _INSTANT),
-    _must("hi", _INSTANT),
-    _must("rid", BigInteger),
+    tenant_id(),
+    must("param", Integer),
+    must("lo", INSTANT),
+    must("hi", INSTANT),
+    must("rid", BigInteger),
 )
 Index("idx_date_lo", *(idx_date.c[c] for c in ("tenant_id", "param", "lo", "rid")), postgresql_include=["hi"])
 Index("idx_date_rid", idx_date.c.tenant_id, idx_date.c.rid)
@@ -179,10 +168,10 @@ Index("idx_date_rid", idx_date.c.tenant_id, idx_date.c.rid)
 idx_string = Table(
     "idx_string",
     metadata,
-    _tenant(),
-    _must("param", Integer),
-    _must("value", Text(collation="C")),  # case and accents folded before it comes here
-    _must("rid", BigInteger),
+    tenant_id(),
+    must("param", Integer),
+    must("value", Text(collation="C")),  # case and accents folded before it comes here
+    must("rid", BigInteger),
 )
 Index("idx_string_value", *(idx_string.c[c] for c in ("tenant_id", "param", "value", "rid")))
 Index("idx_string_rid", idx_string.c.tenant_id, idx_string.c.rid)
@@ -190,11 +179,11 @@ Index("idx_string_rid", idx_string.c.tenant_id, idx_string.c.rid)
 idx_number = Table(
     "idx_number",
     metadata,
-    _tenant(),
-    _must("param", Integer),
-    _must("lo", Double),
-    _must("hi", Double),
-    _must("rid", BigInteger),
+    tenant_id(),
+    must("param", Integer),
+    must("lo", Double),
+    must("hi", Double),
+    must("rid", BigInteger),
 )
 Index("idx_number_lo", *(idx_number.c[c] for c in ("tenant_id", "param", "lo", "rid")), postgresql_include=["hi"])
 Index("idx_number_rid", idx_number.c.tenant_id, idx_number.c.rid)
@@ -203,15 +192,15 @@ Index("idx_number_rid", idx_number.c.tenant_id, idx_number.c.rid)
 idx_composite = Table(
     "idx_composite",
     metadata,
-    _tenant(),
-    _must("key", BigInteger),  # hash of its codes and references together, and of its unit
-    _must("lo", Double),
-    _must("hi", Double),
-    _must("lo2", Double),
-    _must("hi2", Double),
-    _must("value", Text(collation="C")),
-    _must("keys", ARRAY(BigInteger)),  # every form of its codes and units
-    _must("rid", BigInteger),
+    tenant_id(),
+    must("key", BigInteger),  # hash of its codes and references together, and of its unit
+    must("lo", Double),
+    must("hi", Double),
+    must("lo2", Double),
+    must("hi2", Double),
+    must("value", Text(collation="C")),
+    must("keys", ARRAY(BigInteger)),  # every form of its codes and units
+    must("rid", BigInteger),
 )
 _KEYED = (idx_composite.c[c] for c in ("tenant_id", "key", "lo"))
 Index("idx_composite_key", *_KEYED, postgresql_include=["hi", "rid"])
@@ -222,11 +211,11 @@ Index("idx_composite_rid", idx_composite.c.tenant_id, idx_composite.c.rid)
 binary_object = Table(
     "binary_object",
     metadata,
-    _tenant(),
-    _must("key", BYTEA),  # keyed hash of tenant and content: the name of the object
-    _must("size", BigInteger),
-    _must("touched", _INSTANT),  # when it was last announced
-    _must("used", Boolean, server_default=text("false")),
+    tenant_id(),
+    must("key", BYTEA),  # keyed hash of tenant and content: the name of the object
+    must("size", BigInteger),
+    must("touched", INSTANT),  # when it was last announced
+    must("used", Boolean, server_default=text("false")),
     PrimaryKeyConstraint("tenant_id", "key", name="binary_object_pkey"),
 )
 Index("binary_object_unused", binary_object.c.tenant_id, binary_object.c.touched, postgresql_where=text("not used"))
@@ -234,14 +223,14 @@ Index("binary_object_unused", binary_object.c.tenant_id, binary_object.c.touched
 search_parameter = Table(
     "search_parameter",
     metadata,
-    _tenant(),
-    _must("id", Text),  # of the SearchParameter resource
-    _must("generation", BigInteger),  # tenant.search_generation, as of which it is what it is
-    _must("definition", JSONB),
-    _must("types", ARRAY(SmallInteger)),  # conformance.r4.types
-    _must("created", _INSTANT),
-    _may("started", _INSTANT),
-    _may("finished", _INSTANT),  # null: not every resource is indexed by it yet
+    tenant_id(),
+    must("id", Text),  # of the SearchParameter resource
+    must("generation", BigInteger),  # tenant.search_generation, as of which it is what it is
+    must("definition", JSONB),
+    must("types", ARRAY(SmallInteger)),  # conformance.r4.types
+    must("created", INSTANT),
+    may("started", INSTANT),
+    may("finished", INSTANT),  # null: not every resource is indexed by it yet
     PrimaryKeyConstraint("tenant_id", "id", name="search_parameter_pkey"),
 )
 
@@ -249,15 +238,15 @@ search_parameter = Table(
 search_pass = Table(
     "search_pass",
     metadata,
-    _tenant(),
-    _must("type", SmallInteger),
-    _must("wanted", BigInteger),
-    _must("passing", BigInteger, server_default=text("0")),  # above `finished` while a pass is under way
-    _must("finished", BigInteger, server_default=text("0")),
-    _must("after", Text, server_default=text("''")),  # ids up to this one are done in this pass
-    _must("done", BigInteger, server_default=text("0")),
-    _may("total", BigInteger),  # null: not counted yet
-    _must("failed", BigInteger, server_default=text("0")),  # resources that could not be read
+    tenant_id(),
+    must("type", SmallInteger),
+    must("wanted", BigInteger),
+    must("passing", BigInteger, server_default=text("0")),  # above `finished` while a pass is under way
+    must("finished", BigInteger, server_default=text("0")),
+    must("after", Text, server_default=text("''")),  # ids up to this one are done in this pass
+    must("done", BigInteger, server_default=text("0")),
+    may("total", BigInteger),  # null: not counted yet
+    must("failed", BigInteger, server_default=text("0")),  # resources that could not be read
     PrimaryKeyConstraint("tenant_id", "type", name="search_pass_pkey"),
 )
 
@@ -265,9 +254,9 @@ search_pass = Table(
 idx_text = Table(
     "idx_text",
     metadata,
-    _tenant(),
-    _must("words", TSVECTOR),
-    _must("rid", BigInteger),
+    tenant_id(),
+    must("words", TSVECTOR),
+    must("rid", BigInteger),
 )
 _PENDING = {"gin_pending_list_limit": "256"}
 Index("idx_text_words", idx_text.c.words, postgresql_using="gin", postgresql_with=_PENDING)
@@ -278,28 +267,28 @@ Index("idx_text_rid", idx_text.c.tenant_id, idx_text.c.rid)
 inbox = Table(
     "inbox",
     metadata,
-    _tenant(),
-    _must("received", _INSTANT),
-    _must("id", BigInteger, server_default=text("nextval('inbox_id'::regclass)")),
-    _must("channel", Text),
-    _may("sender_app", Text),  # MSH-3
-    _may("sender_facility", Text),  # MSH-4
-    _may("control_id", Text),  # MSH-10
-    _may("message_type", Text),  # MSH-9.1
-    _may("trigger", Text),  # MSH-9.2
-    _must("order_key", BigInteger),
-    _may("order_text", Text),
-    _must("state", Text),
-    _must("reused_id", SmallInteger, server_default=text("0")),  # 1: the control id came before with other content
-    _must("attempts", Integer, server_default=text("0")),
-    _may("due", _INSTANT),
-    _may("reason", JSONB),  # the issues, FHIR's way
-    _must("raw", BYTEA),
-    _must("content_hash", BYTEA),
-    _may("ack", BYTEA),
-    _may("peer", Text),
-    _may("processed", _INSTANT),
-    _may("result", JSONB),  # references of what was written
+    tenant_id(),
+    must("received", INSTANT),
+    must("id", BigInteger, server_default=text("nextval('inbox_id'::regclass)")),
+    must("channel", Text),
+    may("sender_app", Text),  # MSH-3
+    may("sender_facility", Text),  # MSH-4
+    may("control_id", Text),  # MSH-10
+    may("message_type", Text),  # MSH-9.1
+    may("trigger", Text),  # MSH-9.2
+    must("order_key", BigInteger),
+    may("order_text", Text),
+    must("state", Text),
+    must("reused_id", SmallInteger, server_default=text("0")),  # 1: the control id came before with other content
+    must("attempts", Integer, server_default=text("0")),
+    may("due", INSTANT),
+    may("reason", JSONB),  # the issues, FHIR's way
+    must("raw", BYTEA),
+    must("content_hash", BYTEA),
+    may("ack", BYTEA),
+    may("peer", Text),
+    may("processed", INSTANT),
+    may("result", JSONB),  # references of what was written
     PrimaryKeyConstraint("tenant_id", "id", "received", name="inbox_pkey"),
     CheckConstraint("state in ('received', 'done', 'buried', 'rejected')", name="inbox_state_check"),
     postgresql_partition_by="range (received)",
@@ -310,11 +299,11 @@ Index("inbox_open", *(inbox.c[c] for c in ("tenant_id", "state", "received")), p
 message_seen = Table(
     "message_seen",
     metadata,
-    _tenant(),
-    _must("control_key", BYTEA),  # hash of MSH-3, MSH-4 and MSH-10
-    _must("content_hash", BYTEA),
-    _must("received", _INSTANT),
-    _must("message_id", BigInteger),
+    tenant_id(),
+    must("control_key", BYTEA),  # hash of MSH-3, MSH-4 and MSH-10
+    must("content_hash", BYTEA),
+    must("received", INSTANT),
+    must("message_id", BigInteger),
     PrimaryKeyConstraint("tenant_id", "control_key", "content_hash", name="message_seen_pkey"),
 )
 Index("message_seen_received", message_seen.c.tenant_id, message_seen.c.received)
@@ -322,69 +311,44 @@ Index("message_seen_received", message_seen.c.tenant_id, message_seen.c.received
 job = Table(
     "job",
     metadata,
-    _tenant(),
-    _must("id", BigInteger, server_default=text("nextval('job_id'::regclass)")),
-    _must("kind", Text),
-    _must("payload", JSONB),
-    _must("state", Text),
-    _must("attempts", Integer, server_default=text("0")),
-    _must("created", _INSTANT),
-    _may("finished", _INSTANT),
-    _may("reason", JSONB),
+    tenant_id(),
+    must("id", BigInteger, server_default=text("nextval('job_id'::regclass)")),
+    must("kind", Text),
+    must("payload", JSONB),
+    must("state", Text),
+    must("attempts", Integer, server_default=text("0")),
+    must("created", INSTANT),
+    may("finished", INSTANT),
+    may("reason", JSONB),
     PrimaryKeyConstraint("tenant_id", "id", name="job_pkey"),
     CheckConstraint("state in ('queued', 'done', 'buried')", name="job_state_check"),
 )
 
-oauth_client = Table(
-    "oauth_client",
-    metadata,
-    _tenant(),
-    _must("client_id", Text),
-    _must("name", Text),  # what people call it
-    _must("scope", Text),  # the most that it may be granted
-    _must("jwks", JSONB),  # its public keys: https://www.rfc-editor.org/rfc/rfc7517
-    _must("created", _INSTANT, server_default=_NOW),
-    _may("disabled", _INSTANT),  # gets no more tokens
-    PrimaryKeyConstraint("tenant_id", "client_id", name="oauth_client_pkey"),
-)
-
-# Assertions that were used, until they expire: https://www.rfc-editor.org/rfc/rfc7523#section-3
-oauth_assertion = Table(
-    "oauth_assertion",
-    metadata,
-    _tenant(),
-    _must("client_id", Text),
-    _must("jti", Text),
-    _must("expires", _INSTANT),
-    PrimaryKeyConstraint("tenant_id", "client_id", "jti", name="oauth_assertion_pkey"),
-)
-Index("oauth_assertion_expires", *(oauth_assertion.c[c] for c in ("tenant_id", "client_id", "expires")))
-
 load_mark = Table(
     "load_mark",
     metadata,
-    _tenant(),
-    _must("source", BYTEA),  # hash of what is loaded
-    _must("first", BigInteger),  # items of it, `first` to `last`, that are in
-    _must("last", BigInteger),
+    tenant_id(),
+    must("source", BYTEA),  # hash of what is loaded
+    must("first", BigInteger),  # items of it, `first` to `last`, that are in
+    must("last", BigInteger),
     PrimaryKeyConstraint("tenant_id", "source", "first", name="load_mark_pkey"),
 )
 
 audit = Table(
     "audit",
     metadata,
-    _tenant(),
-    _must("at", _INSTANT),
-    _must("id", BigInteger, server_default=text("nextval('audit_id'::regclass)")),
-    _must("action", Text),
-    _may("subject", Text),
-    _may("client", Text),
-    _may("type", SmallInteger),
-    _may("resource_id", Text),
-    _may("version", Integer),
-    _must("outcome", SmallInteger),  # HTTP status
-    _may("request_id", Text),
-    _may("detail", JSONB),
+    tenant_id(),
+    must("at", INSTANT),
+    must("id", BigInteger, server_default=text("nextval('audit_id'::regclass)")),
+    must("action", Text),
+    may("subject", Text),
+    may("client", Text),
+    may("type", SmallInteger),
+    may("resource_id", Text),
+    may("version", Integer),
+    must("outcome", SmallInteger),  # HTTP status
+    may("request_id", Text),
+    may("detail", JSONB),
     PrimaryKeyConstraint("tenant_id", "at", "id", name="audit_pkey"),
     postgresql_partition_by="range (at)",
 )

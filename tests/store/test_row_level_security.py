@@ -24,6 +24,8 @@ BY_HAND = {
     "oauth_client": "insert into oauth_client (tenant_id, client_id, name, scope, jwks)"
     " values (%s, 'c', 'n', '', '{}')",
     "oauth_assertion": "insert into oauth_assertion (tenant_id, client_id, jti, expires) values (%s, 'c', 'j', now())",
+    "oauth_grant": "insert into oauth_grant (tenant_id, id, client_id, scope, created)"
+    " values (%s, 'g', 'c', '', now())",
     "search_parameter": "insert into search_parameter (tenant_id, id, generation, definition, types, created)"
     " values (%s, 'x', 1, '{}', '{1}', now())",
     "search_pass": "insert into search_pass (tenant_id, type, wanted) values (%s, 1, 1)",

@@ -1,0 +1,22 @@
+"""The composition root: settings become a database, a service, and the doors that use it; nothing else is decided."""
+
+from __future__ import annotations
+
+from fhir_server.app.concord import VERSION, Concord, base_url, opened
+from fhir_server.app.doors import front
+from fhir_server.app.upkeep import keep_days, sweep
+from fhir_server.app.work import jobs, messages, receiver, worker
+
+__all__ = [
+    "VERSION",
+    "Concord",
+    "base_url",
+    "front",
+    "jobs",
+    "keep_days",
+    "messages",
+    "opened",
+    "receiver",
+    "sweep",
+    "worker",
+]

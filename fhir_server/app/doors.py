@@ -1,0 +1,68 @@
+"""The doors of an HTTP process, wired to an installation."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from fhir_server.app.concord import VERSION, Concord
+from fhir_server.console import pages as console
+from fhir_server.console.views import Overview
+from fhir_server.console.views import overview as overview_of
+from fhir_server.http import api, health, oauth, published
+from fhir_server.http.binary import BinaryDoor
+from fhir_server.http.bounds import Bounds
+from fhir_server.http.fhir import FhirDoor
+from fhir_server.http.front import Front
+from fhir_server.settings import Settings
+from fhir_server.smart.issuing import Issuer
+from fhir_server.smart.tokens import Verifier
+from fhir_server.store import keys, overview, standing, tenants
+
+
+def bounds_of(settings: Settings) -> Bounds:
+    """Return the bounds on requests before they are understood."""
+    return Bounds(settings.max_body_bytes, settings.max_url_bytes, settings.max_json_depth, settings.request_timeout)
+
+
+def front(concord: Concord) -> Front:
+    """Return the ASGI application of an HTTP process."""
+    door = FhirDoor(
+        service=concord.service,
+        verifier=Verifier(keys.finder(concord.db), partial(standing.of, concord.db), concord.settings.standing_seconds),
+        tenant_of=tenants.finder(concord.db),
+        base_url=concord.base_url,
+        clock=concord.clock,
+        bounds=bounds_of(concord.settings),
+        pack_from=concord.settings.compress_from_bytes,
+        open_pages=published.pages(concord.service, concord.base_url, concord.clock(), VERSION),
+    )
+    binaries = BinaryDoor(door, concord.settings.max_binary_bytes)
+    return Front(door, binaries, _pages(concord, door), concord.settings.max_requests)
+
+
+def _pages(concord: Concord, door: FhirDoor) -> FastAPI:
+    """Return everything but FHIR: the clinic's API, health, metrics, the operator page."""
+    pages = FastAPI(title="Concord", version=VERSION, description="The clinic's API and the operator's pages.")
+    figures = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=figures)
+
+    async def look() -> Overview:
+        queue, counts = await overview.queue(concord.db), await overview.message_counts(concord.db)
+        return overview_of(concord.clock(), VERSION, queue, counts)
+
+    pages.include_router(health.routes(lambda: overview.unready(concord.db), figures))
+    pages.include_router(console.routes(look))
+    pages.include_router(api.routes(concord.db, door.authorize))
+    pages.include_router(oauth.routes(_issuer(concord), tenants.finder(concord.db)))
+    api.tell_failures(pages)
+    return pages
+
+
+def _issuer(concord: Concord) -> Issuer:
+    lifetime = timedelta(seconds=concord.settings.backend_token_lifetime)
+    return Issuer(concord.db, concord.base_url, concord.clock, lifetime)

@@ -1,0 +1,33 @@
+"""What a serving process looks after beside its requests."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from fhir_server.app.concord import Concord
+from fhir_server.errors import Busy
+from fhir_server.store import tenants
+from fhir_server.store.partitions import ensure_days
+
+log = structlog.get_logger(__name__)
+
+
+async def keep_days(concord: Concord, every: float = 3600.0) -> None:
+    """Make the partitions of the coming days and sweep the object store, now and again and again, until cancelled."""
+    while True:
+        try:
+            await ensure_days(concord.db, concord.clock().date())
+            await sweep(concord)
+        except Busy:
+            log.warning("upkeep not done; the next look does it", database="busy")
+        await asyncio.sleep(every)
+
+
+async def sweep(concord: Concord) -> int:
+    """Take away contents that no write came to use within the grace, and tell how many."""
+    found = await tenants.all_of(concord.db)
+    before = concord.clock() - timedelta(seconds=concord.settings.object_grace)
+    return await concord.service.objects.sweep([tenant.id for tenant in found], before)

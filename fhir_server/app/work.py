@@ -1,0 +1,103 @@
+"""The message listener and the workers, wired to an installation."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from random import Random
+
+from fhir_server.app.concord import Concord
+from fhir_server.engine import indexing
+from fhir_server.engine.celery_app import publisher
+from fhir_server.engine.channel import Channel, always, catch_all
+from fhir_server.engine.jobs import Jobs, Together
+from fhir_server.engine.receive import Receiver
+from fhir_server.engine.waker import Waker
+from fhir_server.engine.worker import Retry, Worker
+from fhir_server.errors import NotFound
+from fhir_server.interactions import define
+from fhir_server.store import tenants
+from fhir_server.store.database import Tx
+from fhir_server.store.jobs import ClaimedJob
+
+
+@asynccontextmanager
+async def receiver(concord: Concord) -> AsyncIterator[Receiver]:
+    """Give what stands behind the MLLP listener: one catch-all channel of the tenant that the settings name."""
+    given = concord.settings
+    tenant = await tenants.by_name(concord.db, given.mllp_tenant or "")
+    if tenant is None:
+        raise NotFound(f"there is no tenant {given.mllp_tenant!r} for the MLLP port: concord tenant add")
+    waker = Waker(publisher(given.broker_url)) if given.broker_url else None
+    wake = partial(waker.wake, "messages") if waker else None
+    try:
+        route = always(catch_all(tenant))
+        yield Receiver(
+            concord.db,
+            concord.service.hasher,
+            route,
+            concord.clock,
+            new_control_id,
+            patience=given.ack_timeout,
+            wake=wake,
+        )
+    finally:
+        if waker:
+            waker.close()
+
+
+def worker(concord: Concord) -> Together:
+    """Return the worker of this process: of messages and of jobs."""
+    return Together(messages(concord), jobs(concord))
+
+
+def jobs(concord: Concord) -> Jobs:
+    """Return what works the jobs that writes have queued."""
+    given = concord.settings
+
+    async def index(tx: Tx, job: ClaimedJob, now: datetime) -> bool:
+        tenant = await tenants.by_id(concord.db, job.tenant_id)
+        if tenant is None:
+            raise NotFound(f"there is no tenant {job.tenant_id}")
+        service = await concord.service.of(tenant.id)
+        return await indexing.batch(service, tx, concord.base(tenant), job.payload["type"], now)
+
+    return Jobs(
+        concord.service,
+        {define.JOB: index},
+        concord.clock,
+        random=Random(),
+        retry=Retry(given.retry_attempts, given.retry_base, given.retry_max),
+        poll=given.poll_interval,
+    )
+
+
+def messages(concord: Concord) -> Worker:
+    """Return what works the messages that came in."""
+    given = concord.settings
+
+    async def channel_of(tenant_id: int, name: str) -> Channel:
+        tenant = await tenants.by_id(concord.db, tenant_id)
+        if tenant is None:
+            raise NotFound(f"there is no tenant {tenant_id}")
+        return catch_all(tenant, name)
+
+    return Worker(
+        concord.service,
+        channel_of,
+        concord.base,
+        concord.clock,
+        random=Random(),
+        retry=Retry(given.retry_attempts, given.retry_base, given.retry_max),
+        concurrency=given.worker_concurrency,
+        together=given.worker_together,
+        poll=given.poll_interval,
+    )
+
+
+def new_control_id() -> str:
+    """Return a control id (MSH-10) of our own, at most the 20 characters that every version allows."""
+    return secrets.token_hex(10).upper()

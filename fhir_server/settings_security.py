@@ -1,0 +1,27 @@
+"""Settings of tokens, sessions, keys and the limits of abuse."""
+
+from __future__ import annotations
+
+from pydantic import SecretStr
+
+from fhir_server.settings_limits import LimitSettings
+from fhir_server.settings_row import row
+
+
+class SecuritySettings(LimitSettings):
+    """Who gets in, and for how long."""
+
+    master_key: SecretStr | None = row(
+        None, "Reserved, not read yet: the key that wraps each tenant's data key, 32 random bytes in base64."
+    )
+    backend_token_lifetime: int = row(
+        300, "Lifetime of an access token that a backend service gets for its assertion.", unit="s", ge=1, le=3600
+    )
+    token_lifetime: int = row(3600, "Lifetime of an access token for which no other is asked.", unit="s", ge=1)
+    standing_seconds: float = row(
+        1.0,
+        "How long a process trusts that a token was not revoked and that its user's role is the same; 0 always looks.",
+        unit="s",
+        ge=0,
+        le=60,
+    )
