@@ -153,7 +153,7 @@ class Worker:
 
     async def _some(self, most: int) -> int:
         async with self._service.db.transaction(None) as tx:
-            claimed = await inbox.claim_several(tx, self._clock(), most)
+            claimed = await inbox.claim(tx, self._clock(), most)
             if claimed:
                 self._call()  # where there was one there may be more
                 await self._work(tx, claimed)
@@ -163,8 +163,7 @@ class Worker:
         try:
             works = [await self._prepared(tx, one) for one in claimed]
             results = await steps.run(self._way, works)
-            self._close(tx, [_closed(one, result) for one, result in zip(claimed, results, strict=True)])
-            await tx.flush()  # what was queued fails here, if it fails, where the try is still counted
+            await self._close(tx, [_closed(one, result) for one, result in zip(claimed, results, strict=True)])
         except Exception as failure:
             if isinstance(failure, Stale):
                 # It is no try of the message's: it was indexed by search parameters that have changed.
@@ -173,11 +172,12 @@ class Worker:
                 raise Apart(len(claimed)) from failure
             await self._settle(tx, claimed[0], failure)
 
-    def _close(self, tx: Tx, closed: Sequence[Closed]) -> None:
-        """Queue the end of each. What one that stops has written is taken back, so it must be alone then."""
+    async def _close(self, tx: Tx, closed: Sequence[Closed]) -> None:
+        """Record the end of each. What one that stops has written is taken back, so it must be alone then."""
         if len(closed) == 1 and closed[0].state == "buried":
             tx.rollback_to(tickets.WORK)
         inbox.close(tx, closed, self._clock())
+        await tx.flush()  # what was queued fails here, if it fails, where the try is still counted
         for one in closed:
             _told(one)
 

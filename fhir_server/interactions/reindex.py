@@ -7,10 +7,8 @@ from datetime import datetime
 from fhir_server.context import Tenant
 from fhir_server.interactions.define import JOB
 from fhir_server.interactions.service import Service
-from fhir_server.store import jobs, parameters
+from fhir_server.store import jobs, parameters, resources
 from fhir_server.store.jobs import NewJob
-
-_TYPES = "select distinct type from resource where tenant_id = %s and body is not null"
 
 
 async def reindex(service: Service, tenant: Tenant, now: datetime) -> int:
@@ -21,7 +19,7 @@ async def reindex(service: Service, tenant: Tenant, now: datetime) -> int:
     """
     generation = await parameters.generation(service.db, tenant.id)
     async with service.db.transaction(tenant.id) as tx:
-        types = [row[0] for row in await tx.fetch(_TYPES, (tenant.id,))]
+        types = await resources.types(tx)
         # Writers of the generation before are done when this one begins, so no row falls between.
         wanted = await parameters.next_generation(tx, generation)
         idle = await parameters.want(tx, types, wanted)

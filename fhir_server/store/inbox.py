@@ -20,7 +20,7 @@ from fhir_server.store.tickets import ADD, CHANNEL, MESSAGE, WORK, Ticket
 
 __all__ = [
     "Accepted", "Claimed", "Kept", "State", "Stored", "Summary",
-    "accept", "bury", "claim", "claim_several", "close", "counts", "finish", "listed", "replay", "retry", "show",
+    "accept", "bury", "claim", "close", "counts", "listed", "replay", "retry", "show",
 ]  # fmt: skip
 
 
@@ -161,12 +161,16 @@ async def accept(db: Database, tenant_id: int, messages: Sequence[Accepted]) -> 
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """How a message ended, in a transaction that ends several: done, or buried without anything to be taken back."""
+    """How a message ended: done, or buried without anything to be taken back.
+
+    `result` is JSON that tells what was written, `reason` what is worth knowing, `ack` the answer if it came late.
+    """
 
     message: Claimed
     state: Literal["done", "buried"]
     result: Any = None
     reason: Sequence[Issue] = ()
+    ack: bytes | None = None
 
 
 _LOAD = """
@@ -184,18 +188,11 @@ where n = 1 or together <= %s order by n
 """
 
 
-async def claim(tx: Tx, now: datetime) -> Claimed | None:
-    """Lock the next message that may be processed, first in first out per order key; None where there is none.
+async def claim(tx: Tx, now: datetime, most: int = 1, size: int = 1 << 22) -> list[Claimed]:
+    """Lock up to `most` messages that may be processed: of one tenant, first in first out, each of its own order key.
 
-    `tx` is a transaction without tenant; it gets the message's. It belongs to this message until it ends.
-    """
-    return next(iter(await claim_several(tx, now, 1)), None)
-
-
-async def claim_several(tx: Tx, now: datetime, most: int, size: int = 1 << 22) -> list[Claimed]:
-    """Lock up to `most` messages as `claim` does one: of one tenant, each of an order of its own.
-
-    Those beyond `size` bytes together are left to others once the transaction ends, but for the first.
+    `tx` is a transaction without tenant; it gets the messages'. It belongs to these messages until it ends. Those
+    beyond `size` bytes together are left to others then, but for the first.
     """
     while claimed := await tickets.claim_several(tx, MESSAGE, now, most):
         if messages := await _loaded(tx, claimed, size):
@@ -227,19 +224,11 @@ where tenant_id = %s and received = %s and id = %s
 """
 
 
-def finish(
-    tx: Tx, message: Claimed, now: datetime, result: Any = None, reason: Sequence[Issue] = (), ack: bytes | None = None
-) -> None:
-    """Queue that the message is done; `result` is JSON that tells what was written, `reason` what is worth knowing."""
-    tickets.remove(tx, message.ticket)
-    _settle(tx, message, "done", now, None, reason, result, ack)
-
-
 def close(tx: Tx, closed: Sequence[Closed], now: datetime) -> None:
     """Queue the end of messages that are worked in one transaction; nothing is taken back."""
     tickets.remove(tx, *(one.message.ticket for one in closed))
     for one in closed:
-        _settle(tx, one.message, one.state, now, None, one.reason, one.result, None)
+        _settle(tx, one.message, one.state, now, None, one.reason, one.result, one.ack)
 
 
 def retry(tx: Tx, message: Claimed, due: datetime, reason: Sequence[Issue]) -> None:

@@ -197,3 +197,9 @@ def _contents(rows: Sequence[_Row]) -> tuple[list[Any], ...]:
         [e.patient if e else None for e in entries],
         [e.class_ if e else None for e in entries],
     )
+
+
+async def types(tx: Tx) -> list[int]:
+    """Return the types of which the tenant has resources."""
+    sql = "select distinct type from resource where tenant_id = %s and body is not null"
+    return [row[0] for row in await tx.fetch(sql, (tx.tenant_id,))]

@@ -11,6 +11,7 @@ from tests.fhir import Client
 
 URL = "https://clinic.example/color"
 COLOR = "https://clinic.example/colors"
+U = "https://clinic.example/own"
 # A job that failed waits for no longer than this; a token is good for more of these.
 _PATIENCE, _TRIES = timedelta(minutes=6), 9
 Json = dict[str, Any]

@@ -8,6 +8,8 @@ import pytest
 from fhir_server.app import jobs
 from tests.fhir import Client
 from tests.http.parameters import (
+    COLOR,
+    U,
     color,
     defined,
     extension,
@@ -18,9 +20,6 @@ from tests.http.parameters import (
     searchable,
     state,
 )
-
-COLOR = "https://clinic.example/colors"
-U = "https://clinic.example/own"
 
 
 async def test_an_extension_is_searched_once_what_is_there_is_indexed(fhir: Client) -> None:

@@ -12,7 +12,9 @@ from fhir_server.app import jobs
 from tests.conformance.examples import SHARED
 from tests.fhir import Client
 from tests.http.parameters import (
+    COLOR,
     URL,
+    U,
     color,
     extension,
     ids,
@@ -22,9 +24,6 @@ from tests.http.parameters import (
     searchable,
     state,
 )
-
-COLOR = "https://clinic.example/colors"
-U = "https://clinic.example/own"
 
 
 async def test_a_reference_is_chained_and_included(fhir: Client) -> None:

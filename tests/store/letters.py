@@ -9,7 +9,7 @@ from typing import Any
 from conformance.issue import error
 from fhir_server.store import inbox
 from fhir_server.store.database import Database, Tx
-from fhir_server.store.inbox import Accepted, Claimed
+from fhir_server.store.inbox import Accepted, Claimed, Closed
 from tests.store.rows import NOW
 
 LATER = NOW + timedelta(hours=1)
@@ -28,12 +28,13 @@ def letter(control_id: str, order: int = 1, text: str = "", **more: Any) -> Acce
 async def process(database: Database, now: datetime = LATER, work: Work | None = None) -> str | None:
     """Claim a message, do the work, finish it, and return its control id; None where there is none to claim."""
     async with database.transaction(None) as tx:
-        message = await inbox.claim(tx, now)
-        if message is None:
+        claimed = await inbox.claim(tx, now)
+        if not claimed:
             return None
+        (message,) = claimed
         if work:
             await work(tx, message)
-        inbox.finish(tx, message, now, {"written": []})
+        inbox.close(tx, [Closed(message, "done", {"written": []})], now)
         return message.control_id
 
 

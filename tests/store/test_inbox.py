@@ -107,14 +107,12 @@ async def test_nothing_given_is_nothing_kept(fresh_database: Database, tenant: i
 async def test_messages_of_one_order_wait_for_each_other_and_others_pass(fresh_database: Database, tenant: int) -> None:
     await inbox.accept(fresh_database, tenant, [letter("a1", 1), letter("a2", 1), letter("b1", 2)])
     async with fresh_database.transaction(None) as first, fresh_database.transaction(None) as second:
-        a1 = await inbox.claim(first, LATER)
-        b1 = await inbox.claim(second, LATER)
-        assert [m.control_id if m else None for m in (a1, b1)] == ["a1", "b1"]
+        (a1,) = await inbox.claim(first, LATER)
+        (b1,) = await inbox.claim(second, LATER)
+        assert [a1.control_id, b1.control_id] == ["a1", "b1"]
         assert await process(fresh_database) is None
-        assert a1
-        assert b1
-        inbox.finish(first, a1, LATER)
-        inbox.finish(second, b1, LATER)
+        inbox.close(first, [Closed(a1, "done")], LATER)
+        inbox.close(second, [Closed(b1, "done")], LATER)
     assert await drain(fresh_database) == ["a2"]
 
 
@@ -140,8 +138,8 @@ async def test_several_are_claimed_together_each_the_first_of_its_order_and_of_o
     await inbox.accept(fresh_database, tenant, [letter("a1", 1), letter("a2", 1), letter("b1", 2), letter("c1", 3)])
     await inbox.accept(fresh_database, other, [letter("d1", 4)])
     async with fresh_database.transaction(None) as first, fresh_database.transaction(None) as second:
-        ours = await inbox.claim_several(first, LATER, 16)
-        theirs = await inbox.claim_several(second, LATER, 16)
+        ours = await inbox.claim(first, LATER, 16)
+        theirs = await inbox.claim(second, LATER, 16)
         assert [m.control_id for m in ours] == ["a1", "b1", "c1"]
         assert [m.control_id for m in theirs] == ["d1"]
         inbox.close(first, [Closed(m, "done") for m in ours], LATER)
@@ -153,7 +151,7 @@ async def test_messages_claimed_together_are_not_larger_than_asked(fresh_databas
     size = len(letter("a").raw)
     for most, names in ((0, ["a"]), (2 * size, ["a", "b"]), (2 * size + 1, ["a", "b"]), (3 * size, ["a", "b", "c"])):
         async with fresh_database.transaction(None) as tx:
-            assert [m.control_id for m in await inbox.claim_several(tx, LATER, 16, most)] == names
+            assert [m.control_id for m in await inbox.claim(tx, LATER, 16, most)] == names
     assert await drain(fresh_database) == ["a", "b", "c"]
 
 
@@ -161,8 +159,8 @@ async def test_the_same_key_in_another_tenant_is_another_order(fresh_database: D
     for tenant in await new_tenants(fresh_database, 2):
         await inbox.accept(fresh_database, tenant, [letter("1")])
     async with fresh_database.transaction(None) as first, fresh_database.transaction(None) as second:
-        claimed = [await inbox.claim(tx, LATER) for tx in (first, second)]
-        assert len({m.tenant_id for m in claimed if m}) == 2
+        claimed = [*await inbox.claim(first, LATER), *await inbox.claim(second, LATER)]
+        assert len({m.tenant_id for m in claimed}) == 2
 
 
 async def test_a_claim_sees_and_writes_its_tenant_alone(fresh_database: Database, tenant: int) -> None:
@@ -195,9 +193,8 @@ async def test_a_worker_that_dies_gives_its_message_back(fresh_database: Databas
 async def test_a_finished_message_tells_what_it_became(fresh_database: Database, tenant: int) -> None:
     (kept,) = await inbox.accept(fresh_database, tenant, [letter("1", ack=None)])
     async with fresh_database.transaction(None) as tx:
-        message = await inbox.claim(tx, LATER)
-        assert message
-        inbox.finish(tx, message, LATER, ["Patient/1"], REASON, b"AA applied")
+        (message,) = await inbox.claim(tx, LATER)
+        inbox.close(tx, [Closed(message, "done", ["Patient/1"], REASON, b"AA applied")], LATER)
     stored = await inbox.show(fresh_database, tenant, kept.id)
     assert stored
     summary = stored.summary
@@ -210,8 +207,7 @@ async def test_a_retry_takes_back_the_work_and_holds_its_order(fresh_database: D
     (kept, *_) = await inbox.accept(fresh_database, tenant, [letter("1"), letter("2"), letter("x", 2)])
     due = LATER + timedelta(minutes=5)
     async with fresh_database.transaction(None) as tx:
-        message = await inbox.claim(tx, LATER)
-        assert message
+        (message,) = await inbox.claim(tx, LATER)
         await tx.fetch("update inbox set channel = 'half done' returning 1")
         tx.defer("select 1 / 0")
         inbox.retry(tx, message, due, REASON)
@@ -226,22 +222,19 @@ async def test_a_retry_takes_back_the_work_and_holds_its_order(fresh_database: D
 async def test_a_retry_is_possible_after_a_statement_failed(fresh_database: Database, tenant: int) -> None:
     await inbox.accept(fresh_database, tenant, [letter("1")])
     async with fresh_database.transaction(None) as tx:
-        message = await inbox.claim(tx, LATER)
-        assert message
+        (message,) = await inbox.claim(tx, LATER)
         with pytest.raises(Exception, match="division by zero"):
             await tx.fetch("select 1 / 0")
         inbox.retry(tx, message, LATER, REASON)
     async with fresh_database.transaction(None) as tx:
-        message = await inbox.claim(tx, LATER)
-        assert message
+        (message,) = await inbox.claim(tx, LATER)
         assert message.attempts == 1
 
 
 async def test_a_buried_message_lets_its_order_go_on(fresh_database: Database, tenant: int) -> None:
     await inbox.accept(fresh_database, tenant, [letter("1"), letter("2")])
     async with fresh_database.transaction(None) as tx:
-        message = await inbox.claim(tx, LATER)
-        assert message
+        (message,) = await inbox.claim(tx, LATER)
         await tx.fetch("update inbox set channel = 'half done' returning 1")
         inbox.bury(tx, message, LATER, REASON)
     (summary,) = await inbox.listed(fresh_database, tenant, states=["buried"])

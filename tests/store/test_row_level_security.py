@@ -99,7 +99,7 @@ from fhir_server.store.database import Database
 async def main():
     db = await Database.open(sys.argv[1])
     async with db.transaction(None) as tx:
-        message = await inbox.claim(tx, datetime.fromisoformat(sys.argv[2]))
+        (message,) = await inbox.claim(tx, datetime.fromisoformat(sys.argv[2]))
         await tx.fetch("update inbox set channel = 'half done' returning 1")
         print(message.control_id, flush=True)
         os.kill(os.getpid(), int(sys.argv[3]))
