@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TSVECTOR
 
-from fhir_server.store import schema_oauth, schema_people
+from fhir_server.store import schema_care, schema_oauth, schema_people
 from fhir_server.store.columns import INSTANT, NOW, may, must, tenant_id
 from fhir_server.store.columns import metadata as metadata
 
@@ -35,7 +35,7 @@ WITHOUT_RLS = frozenset(
     {"tenant", "installation", "signing_key", "job_ticket", "alembic_version", "person", "membership"}
 )
 # The modules that declare the rest of the tables.
-MORE = (schema_oauth, schema_people)
+MORE = (schema_care, schema_oauth, schema_people)
 # Partitioned by day, in UTC, with a default partition for what falls outside.
 BY_DAY = ("inbox", "audit")
 # Under row-level security an index serves only operators marked as telling nothing of the rows they refuse.
@@ -136,6 +136,14 @@ resource = Table(
 Index("resource_updated", resource.c.tenant_id, resource.c.type, resource.c.updated, resource.c.rid)
 # What was deleted, so that all that is there can be counted without looking at a row.
 Index("resource_deleted", resource.c.tenant_id, resource.c.type, postgresql_where=text("body is null"))
+# What belongs to a case, which is the lesser part.
+Index(
+    "resource_cases",
+    resource.c.cases,
+    postgresql_using="gin",
+    postgresql_with={"fastupdate": "off"},
+    postgresql_where=text("cases is not null"),
+)
 # A pending list makes the index cheap to write and its cost unforeseeable to read.
 Index("resource_keys", resource.c["keys"], postgresql_using="gin", postgresql_with={"fastupdate": "off"})
 

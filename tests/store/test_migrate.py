@@ -81,13 +81,14 @@ def keys(table: Table) -> list[list[str]]:
 
 
 def test_every_index_but_those_of_hashes_and_words_leads_with_the_tenant(admin_dsn: str) -> None:
-    """The hashes and the words have the tenant in them."""
+    """The hashes, also those of cases, and the words have the tenant in them."""
     sql = """
         select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
         join pg_class t on t.oid = i.indrelid join pg_attribute a on a.attrelid = t.oid and a.attnum = i.indkey[0]
         where t.relnamespace = 'public'::regnamespace and a.attname <> 'tenant_id'
         and t.relname <> all(%s)"""
-    assert rows(admin_dsn, sql, sorted(WITHOUT_RLS)) == [("idx_text_words",), ("resource_keys",)]
+    found = sorted(rows(admin_dsn, sql, sorted(WITHOUT_RLS)))
+    assert found == [("idx_text_words",), ("resource_cases",), ("resource_keys",)]
 
 
 def test_row_level_security_is_forced_on_every_table_but_the_listed_few(admin_dsn: str) -> None:

@@ -26,6 +26,14 @@ BY_HAND = {
     "oauth_assertion": "insert into oauth_assertion (tenant_id, client_id, jti, expires) values (%s, 'c', 'j', now())",
     "oauth_grant": "insert into oauth_grant (tenant_id, id, client_id, scope, created)"
     " values (%s, 'g', 'c', '', now())",
+    "care_relation": "insert into care_relation (tenant_id, member, patient, kind, valid_from, source)"
+    " values (%s, 1, 2, 'assigned', now(), 3)",
+    "clinic_case": "insert into clinic_case (tenant_id, case_key, id, status) values (%s, 1, 'e', 'active')",
+    "case_assignment": "insert into case_assignment (tenant_id, self_key, case_key, assigned) values (%s, 2, 1, now())",
+    "case_attorney": "insert into case_attorney (tenant_id, case_key, person_id, role, valid_from)"
+    " values (%s, 1, 1, 'lead', now())",
+    "release_of_information": "insert into release_of_information (tenant_id, case_key, patient, valid_from, expires)"
+    " values (%s, 1, 2, now(), now())",
     "search_parameter": "insert into search_parameter (tenant_id, id, generation, definition, types, created)"
     " values (%s, 'x', 1, '{}', '{1}', now())",
     "search_pass": "insert into search_pass (tenant_id, type, wanted) values (%s, 1, 1)",
