@@ -6,11 +6,14 @@ import re
 import uuid
 from pathlib import Path
 
+from playwright.async_api import Browser
+
 from adapters.contract import Peer
 from fhir_server.app import receiver
 from fhir_server.store import tenants
 from tests.browser.chromium import shown
-from tests.fhir import running
+from tests.browser.driven import PHONE, visitor
+from tests.fhir import Client, running
 from tests.needs import needs
 
 CANARY = "Canaryname"
@@ -42,3 +45,15 @@ async def test_the_page_runs_no_script(server_dsn: str, tmp_path: Path) -> None:
         page = await shown(f"{concord.base_url}/console", tmp_path)
     assert "<title>Concord: messages</title>" in page
     assert "<script" not in page
+
+
+@needs("chromium")
+async def test_the_page_keeps_its_policy_and_fits_a_phone(fhir: Client, browser: Browser) -> None:
+    async with visitor(browser, **PHONE) as context:
+        page = await context.new_page()
+        told: list[str] = []
+        page.on("console", lambda message: told.append(message.text))
+        await page.goto(f"{fhir.concord.base_url}/console")
+        assert await page.inner_text("h1") == "Concord"
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert told == []

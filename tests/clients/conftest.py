@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.clients.node import installed  # noqa: F401 - a fixture
 from tests.fhir import Client
 from tests.http.conftest import fhir  # noqa: F401 - a fixture
 

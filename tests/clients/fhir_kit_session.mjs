@@ -2,6 +2,7 @@
 // Told by the environment: FHIR_BASE, FHIR_TOKEN and READ_TOKEN, which may read patients alone.
 import assert from 'node:assert/strict';
 import { CapabilityTool, Client } from 'fhir-kit-client';
+import { tell } from './steps.mjs';
 
 const SYSTEM = 'http://ids.example';
 const LOINC = 'http://loinc.org';
@@ -179,8 +180,4 @@ const steps = {
   },
 };
 
-for (const [step, run] of Object.entries(steps)) {
-  const failure = await run().then(() => null, (error) => `${error.stack}\n${JSON.stringify(error.response ?? null)}`);
-  console.log(JSON.stringify({ step, failure }));
-}
-console.log(JSON.stringify({ done: true }));
+await tell(steps);
