@@ -14,12 +14,14 @@ FhirError
 ├── LongAddress      414  path and query over a limit
 ├── UnsupportedMedia 415  a content type that is not taken
 ├── Unprocessable    422  profile or business rule
+├── TooMany          429  more requests than one may send
 └── Busy             503  try again later
     └── TimedOut          the time for it was over
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -132,6 +134,17 @@ class Unprocessable(FhirError):
 
     status = 422
     code = "business-rule"
+
+
+class TooMany(FhirError):
+    """More requests than a client, a user or an address may send; `retry_after` seconds later one is welcome again."""
+
+    status = 429
+    code = "throttled"
+
+    def __init__(self, whose: str, wait: float) -> None:
+        self.retry_after = math.ceil(wait)
+        super().__init__(f"too many requests of {whose}: try again in {self.retry_after} s")
 
 
 class Busy(FhirError):

@@ -17,7 +17,7 @@ import uvicorn
 from fhir_server.app import Concord, front, opened
 from fhir_server.commands.parts import listen
 from fhir_server.context import Tenant
-from fhir_server.http.protocol import bounded
+from fhir_server.http.serving import config_of
 from fhir_server.settings import Settings
 from fhir_server.smart.tokens import mint
 from fhir_server.store import keys
@@ -56,6 +56,7 @@ class Client:
         *,
         patient: str | None = None,
         subject: str = "tester",
+        client: str = "tests",
         lifetime: timedelta = timedelta(hours=1),
     ) -> str:
         """Return a token of this tenant."""
@@ -67,7 +68,7 @@ class Client:
             tenant=self._tenant,
             scope=scope,
             subject=subject,
-            client="tests",
+            client=client,
             patient=patient,
             lifetime=lifetime,
         )
@@ -108,12 +109,13 @@ async def running(dsn: str, **settings: Any) -> AsyncIterator[tuple[Concord, Mov
     sock = listen("127.0.0.1", 0)
     objects = tempfile.TemporaryDirectory(prefix="concord-objects-")
     settings.setdefault("object_store", Path(objects.name).as_uri())
+    # Tests are refused more often than anybody who means well.
+    settings.setdefault("refusals_per_minute", 1_000_000)
     given = Settings.load(env="test", port=sock.getsockname()[1], max_body_bytes=MAX_BODY, **settings)
     moved = MovedClock()
     async with opened(given, dsn) as plain:
         concord = msgspec.structs.replace(plain, clock=moved)
-        protocol = bounded(given.max_header_bytes, given.header_timeout)
-        config = uvicorn.Config(front(concord), http=protocol, log_level="warning", lifespan="off")  # type: ignore[arg-type]
+        config = config_of(front(concord), given)
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[sock]))
         while not server.started:

@@ -52,7 +52,8 @@ class Concord(msgspec.Struct, frozen=True):
 
 def base_url(settings: Settings) -> str:
     """Return `base_url`, or where the HTTP port is when none is set."""
-    return (settings.base_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+    scheme = "https" if settings.tls_cert else "http"
+    return (settings.base_url or f"{scheme}://{settings.host}:{settings.port}").rstrip("/")
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from fhir_server.app.concord import VERSION, Concord
+from fhir_server.app.guards import gate_of
 from fhir_server.console import pages as console
 from fhir_server.console.views import Overview
 from fhir_server.console.views import overview as overview_of
@@ -30,6 +31,8 @@ def bounds_of(settings: Settings) -> Bounds:
 
 def front(concord: Concord) -> Front:
     """Return the ASGI application of an HTTP process."""
+    figures = CollectorRegistry()
+    gate = gate_of(concord, figures)
     door = FhirDoor(
         service=concord.service,
         verifier=Verifier(keys.finder(concord.db), partial(standing.of, concord.db), concord.settings.standing_seconds),
@@ -38,16 +41,23 @@ def front(concord: Concord) -> Front:
         clock=concord.clock,
         bounds=bounds_of(concord.settings),
         pack_from=concord.settings.compress_from_bytes,
+        gate=gate,
         open_pages=published.pages(concord.service, concord.base_url, concord.clock(), VERSION),
     )
     binaries = BinaryDoor(door, concord.settings.max_binary_bytes)
-    return Front(door, binaries, _pages(concord, door), concord.settings.max_requests)
+    return Front(gate, door, binaries, _pages(concord, door, figures), concord.settings.max_requests)
 
 
-def _pages(concord: Concord, door: FhirDoor) -> FastAPI:
+def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> FastAPI:
     """Return everything but FHIR: the clinic's API, health, metrics, the operator page."""
-    pages = FastAPI(title="Concord", version=VERSION, description="The clinic's API and the operator's pages.")
-    figures = CollectorRegistry()
+    pages = FastAPI(
+        title="Concord",
+        version=VERSION,
+        description="The clinic's API and the operator's pages.",
+        # The framework's pages run scripts of another host, here where people are signed in.
+        docs_url=None,
+        redoc_url=None,
+    )
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=figures)
 

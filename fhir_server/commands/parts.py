@@ -21,7 +21,7 @@ from fhir_server.app import worker as worker_of
 from fhir_server.commands.runtime import fail, run, server_dsn, settings_of, with_address
 from fhir_server.engine import celery_app
 from fhir_server.engine.celery_app import Drains
-from fhir_server.http.protocol import bounded
+from fhir_server.http.serving import config_of
 from fhir_server.settings import Settings
 
 # Given by `concord serve` to its children: the listening socket, and the pipe that ends with the supervisor.
@@ -100,16 +100,7 @@ async def _http(concord: Concord, stopped: Stopped, fd: int | None) -> None:
     sock = _listening(fd, concord.settings.host, concord.settings.port)
     concord = msgspec.structs.replace(concord, settings=concord.settings.evolve(port=sock.getsockname()[1]))
     given = concord.settings
-    config = uvicorn.Config(
-        front(concord),
-        http=bounded(given.max_header_bytes, given.header_timeout),
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=int(given.stop_timeout),
-    )
+    config = _config(concord)
     server = uvicorn.Server(config)
     # Signals are life's: uvicorn's own handlers would undo them.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
@@ -120,6 +111,13 @@ async def _http(concord: Concord, stopped: Stopped, fd: int | None) -> None:
     await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     await task
+
+
+def _config(concord: Concord) -> uvicorn.Config:
+    try:
+        return config_of(front(concord), concord.settings)
+    except OSError as problem:
+        fail(f"the certificate cannot be used: {problem}; see CONCORD_TLS_CERT and CONCORD_TLS_KEY")
 
 
 async def _mllp(concord: Concord, stopped: Stopped, fd: int | None) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -138,17 +139,24 @@ async def _announce(settings: Settings, *, lab: bool, demo: bool) -> None:
 
 async def _until_ready(settings: Settings) -> None:
     async with asyncio.timeout(_READY_WITHIN):
-        while not await _answers(settings.host, settings.port):  # noqa: ASYNC110 - another process
+        while not await _answers(settings.host, settings.port, _unverified() if settings.tls_cert else None):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.02)
 
 
-async def _answers(host: str, port: int) -> bool:
+async def _answers(host: str, port: int, tls: ssl.SSLContext | None) -> bool:
     """Ask /readyz; the socket listens from the start, so that only an answer tells that somebody serves."""
     try:
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls)
         writer.write(b"GET /readyz HTTP/1.0\r\n\r\n")
         status = await reader.readline()
         writer.close()
     except OSError:
         return False
     return b" 200 " in status
+
+
+def _unverified() -> ssl.SSLContext:
+    """Return a context for a question to ourselves, whose certificate is of another name than this address."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context

@@ -19,6 +19,7 @@ from fhir_server.errors import FhirError, NotFound, TimedOut, Unauthorized
 from fhir_server.http import render, wire
 from fhir_server.http.bounds import Bounds, Patience, require_address, require_depth
 from fhir_server.http.formats import View, viewed, viewed_form
+from fhir_server.http.gate import Gate
 from fhir_server.http.shown import shown
 from fhir_server.http.wire import Receive, Scope, Send
 from fhir_server.interactions.message import Request, Response
@@ -42,6 +43,7 @@ class FhirDoor(msgspec.Struct, frozen=True):
     clock: Callable[[], datetime]
     bounds: Bounds
     pack_from: int
+    gate: Gate
     open_pages: dict[tuple[str, ...], Callable[[Tenant, str, Request], Awaitable[Response]]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,7 +139,9 @@ class FhirDoor(msgspec.Struct, frozen=True):
         kind, _, token = authorization.partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             raise Unauthorized("send Authorization: Bearer <token>; concord token makes one")
-        return await self.verifier.grant(token.strip(), tenant, base, now)
+        grant = await self.verifier.grant(token.strip(), tenant, base, now)
+        self.gate.require(grant, now.timestamp())
+        return grant
 
 
 def _broken(problem: Exception, request_id: str) -> Response:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import msgspec
 from fastapi import FastAPI
 
 from fhir_server import logs
-from fhir_server.errors import Busy
+from fhir_server.errors import Busy, TooMany
 from fhir_server.http import wire
 from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.fhir import FhirDoor
+from fhir_server.http.gate import Gate
 from fhir_server.http.wire import Receive, Scope, Send
+from fhir_server.interactions.message import Response
 
 
 class Front:
     """Chooses the door by the second segment of the path, before any framework looks at the request.
 
-    FHIR requests beyond `most` at one time are turned away; the operator's pages answer all the same.
+    Who sends more than the gate lets in, and FHIR requests beyond `most` at one time, are turned away; the operator's
+    pages answer all the same.
     """
 
-    def __init__(self, door: FhirDoor, binaries: BinaryDoor, pages: FastAPI, most: int) -> None:
+    def __init__(self, gate: Gate, door: FhirDoor, binaries: BinaryDoor, pages: FastAPI, most: int) -> None:
+        self._gate = gate
         self._door = door
         self._binaries = binaries
         self._pages = pages
@@ -27,15 +32,24 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or take part in start-up and shut-down."""
-        if scope["type"] == "http" and _is_fhir(scope["raw_path"]):
+        if scope["type"] != "http":
+            await self._pages(scope, receive, send)
+            return
+        try:
+            where = self._gate.knock(scope)
+        except TooMany as problem:
+            send = self._gate.watched("", {"raw_path": b""}, send)
+            await _answered(scope, send, _turned_away(scope["raw_path"], problem))
+            return
+        send = self._gate.watched(where, scope, send)
+        if _door_of(scope["raw_path"]) == b"fhir":
             await self._at_the_door(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
 
     async def _at_the_door(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._under_way >= self._most:
-            response = wire.failure(Busy(f"{self._under_way} requests are under way: try again"))
-            await wire.send_response(send, response, logs.request_id(None), head=scope["method"] == "HEAD")
+            await _answered(scope, send, wire.failure(Busy(f"{self._under_way} requests are under way: try again")))
             return
         self._under_way += 1
         try:
@@ -44,9 +58,23 @@ class Front:
             self._under_way -= 1
 
 
-def _is_fhir(path: bytes) -> bool:
+async def _answered(scope: Scope, send: Send, response: Response) -> None:
+    await wire.send_response(send, response, logs.request_id(None), head=scope["method"] == "HEAD")
+
+
+def _turned_away(path: bytes, problem: TooMany) -> Response:
+    """Return a refusal in the words of the door that was knocked at."""
+    response = wire.failure(problem)
+    if _door_of(path) != b"oauth":
+        return response
+    told = {"error": "temporarily_unavailable", "error_description": str(problem)}
+    headers = {**response.headers, "content-type": "application/json", "cache-control": "no-store"}
+    return Response(response.status, msgspec.json.encode(told), headers)
+
+
+def _door_of(path: bytes) -> bytes:
     parts = path.split(b"/", 3)
-    return len(parts) > 2 and parts[2] == b"fhir" and parts[0] == b""
+    return parts[2] if len(parts) > 2 and parts[0] == b"" else b""
 
 
 def _is_binary(path: bytes) -> bool:

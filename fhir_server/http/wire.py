@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from conformance.issue import Issue, outcome
-from fhir_server.errors import Busy, FhirError, NotAllowed, TooLarge
+from fhir_server.errors import Busy, FhirError, NotAllowed, TooLarge, TooMany
 from fhir_server.interactions.message import FHIR_JSON, Request, Response
 
 Scope = MutableMapping[str, Any]
@@ -80,7 +80,7 @@ def failure(problem: FhirError) -> Response:
 
 def failure_headers(problem: FhirError) -> dict[str, str]:
     """Return the headers that belong to the status of a failure."""
-    if isinstance(problem, Busy):
+    if isinstance(problem, (Busy, TooMany)):
         return {"retry-after": str(problem.retry_after)}
     if isinstance(problem, NotAllowed) and problem.allowed:
         return {"allow": ", ".join(problem.allowed)}
