@@ -37,6 +37,10 @@ class Limits(msgspec.Struct, frozen=True):
     max_locks: int = 10_000
     conditional_delete: int = 1
     max_inline: int = 16 << 20
+    # days for which who treated, or will treat, a patient is one of the patient's physicians
+    care_before_appointment: int = 7
+    care_after_appointment: int = 30
+    care_after_encounter: int = 180
     # choices
     if_match_required: bool = False
     lenient: bool = False

@@ -18,6 +18,19 @@ class SecuritySettings(GuardSettings):
         300, "Lifetime of an access token that a backend service gets for its assertion.", unit="s", ge=1, le=3600
     )
     token_lifetime: int = row(3600, "Lifetime of an access token for which no other is asked.", unit="s", ge=1)
+    care_before_appointment: int = row(
+        7, "How long before an appointment its practitioners are the patient's physicians.", unit="days", ge=0, le=365
+    )
+    care_after_appointment: int = row(
+        30, "How long after an appointment its practitioners are the patient's physicians.", unit="days", ge=0, le=3650
+    )
+    care_after_encounter: int = row(
+        180,
+        "How long after an encounter those who took part to its end are the patient's physicians.",
+        unit="days",
+        ge=0,
+        le=3650,
+    )
     standing_seconds: float = row(
         1.0,
         "How long a process trusts that a token was not revoked and that its user's role is the same; 0 always looks.",

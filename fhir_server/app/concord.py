@@ -129,4 +129,7 @@ def limits_of(settings: Settings) -> Limits:
         max_inline=settings.max_body_bytes,
         max_search_parameters=settings.max_search_parameters,
         index_batch=settings.index_batch,
+        care_before_appointment=settings.care_before_appointment,
+        care_after_appointment=settings.care_after_appointment,
+        care_after_encounter=settings.care_after_encounter,
     )

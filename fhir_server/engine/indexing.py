@@ -9,8 +9,10 @@ from datetime import datetime
 
 from conformance.r4.types import CODE_TYPES
 from conformance.structures import Refused, decode
+from fhir_server.interactions import belong
 from fhir_server.interactions.service import Service
 from fhir_server.search.kinds import Entries
+from fhir_server.search.reference import Place
 from fhir_server.store import parameters, passes
 from fhir_server.store.database import Tx
 from fhir_server.store.rows import Current
@@ -32,6 +34,8 @@ async def batch(service: Service, tx: Tx, base: str, type_code: int, now: dateti
     rows = await passes.rows(tx, type_code, after, service.limits.index_batch)
     found = [(row, entries) for row in rows if (entries := _entries(service, tx, base, row))]
     await passes.index(tx, found)
+    assert tx.tenant_id is not None
+    belong.anew(service, tx, Place(service.hasher, tx.tenant_id, base), [row for row, _ in found], now)
     if rows:
         passes.step(tx, type_code, rows[-1].id, len(rows), len(rows) - len(found))
     if len(rows) == service.limits.index_batch:

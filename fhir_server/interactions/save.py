@@ -13,6 +13,7 @@ from conformance.issue import Issue
 from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context
 from fhir_server.errors import Conflict, Invalid, Precondition
+from fhir_server.interactions.belong import follow
 from fhir_server.interactions.body import says_the_same, stamped
 from fhir_server.interactions.content import claim
 from fhir_server.interactions.define import define
@@ -43,7 +44,9 @@ async def save(
     settled = [_settle(ctx.now, draft, current.get(draft.self_key)) for draft in found.drafts]
     changed = [(saved, draft.path) for draft, (saved, write) in zip(found.drafts, settled, strict=True) if write]
     generation = await define(service, ctx, tx, changed)
-    await _store(service, tx, [write for _, write in settled if write], generation)
+    writes = [write for _, write in settled if write]
+    await _store(service, tx, writes, generation)
+    follow(service, ctx, tx, writes)
     audit.record(
         tx,
         [

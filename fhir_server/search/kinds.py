@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from conformance.fhirpath import Branch
 from conformance.search_params import Registry, SearchParam
-from fhir_server.search import text
+from fhir_server.search import care, text
 from fhir_server.search.composite_index import Row, rows_of
 from fhir_server.search.composite_parts import Within, composite
 from fhir_server.search.date import INTERVALS, LONGEST, Interval
@@ -42,7 +42,8 @@ class Entries(msgspec.Struct):
     tables, each led by its param_id; `composites` are rows of elements that repeat, by composite_index.py;
     `words` is the full text, one row or none;
     `patient` is the self_key of the Patient whose compartment it is in; `locks` are
-    the keys of its identifiers, sorted, for writers that must not make two of one.
+    the keys of its identifiers, sorted, for writers that must not make two of one;
+    `links` are the encounters, cases and orders that tell which case it belongs to.
     """
 
     self_key: int
@@ -55,6 +56,7 @@ class Entries(msgspec.Struct):
     patient: int | None
     class_: int
     locks: list[int]
+    links: list[care.Link] = []
 
 
 class _Sheet:
@@ -84,6 +86,7 @@ class _Plan(msgspec.Struct, frozen=True):
     elements: Callable[[Any], Any]
     writers: tuple[tuple[_Writer, ...], ...]
     patient: tuple[Branch, ...]
+    linked: bool
 
 
 class Indexer:
@@ -114,6 +117,10 @@ class Indexer:
         if owner is not None:
             # As a key it lets the index find what is of a patient.
             sheet.keys.add(owner)
+        links = care.links(place, resource_type, resource) if plan.linked else []
+        if links:
+            salts = care.salts(self._hasher, tenant_id)
+            sheet.keys.update([target ^ salts[tier - 1] for target, tier in links])
         return Entries(
             self_key,
             sorted(sheet.keys),
@@ -125,6 +132,7 @@ class Indexer:
             owner,
             int(class_of(resource_type, resource)),
             sorted(sheet.locks),
+            links,
         )
 
     def _made_salts(self, tenant_id: int, resource_type: str) -> dict[str, int]:
@@ -151,6 +159,7 @@ class Indexer:
             elements=_getter(names),
             writers=tuple(tuple(by_element[name]) for name in names),
             patient=patient_branches(resource_type, params),
+            linked=resource_type in care.LINKED,
         )
 
 

@@ -112,13 +112,15 @@ select %s, n.rid, n.version, r.type, r.updated, r.body, r.codec
 from unnest(%s::bigint[], %s::int[]) as n (rid, version)
      left join resource r on r.tenant_id = %s and r.rid = n.rid and r.version = n.version
 """
-# A deleted resource stays in its compartment, so that who could see it learns that it is gone.
+# A deleted resource stays in its compartment, so that who could see it learns that it is gone; what was released is
+# not, should it come back.
 _UPDATE = """
 update resource r
 set version = n.version, updated = n.updated, keys = n.keys::bigint[], body = n.body, codec = 0,
     narrow_hash = n.narrow_hash,
     patient = case when n.body is null then r.patient else n.patient end,
-    class = case when n.body is null then r.class else n.class end
+    class = case when n.body is null then r.class else n.class end,
+    released_at = case when n.body is null then null else r.released_at end
 from unnest(%s::bigint[], %s::int[], %s::timestamptz[], %s::text[], %s::bytea[], %s::bigint[], %s::bigint[],
             %s::smallint[])
      as n (rid, version, updated, keys, body, narrow_hash, patient, class)
