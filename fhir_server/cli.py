@@ -8,6 +8,7 @@ import typer
 
 from fhir_server.app import VERSION
 from fhir_server.commands import (
+    channel,
     check,
     client,
     load,
@@ -57,6 +58,7 @@ app.command()(sweep.sweep)
 app.command()(parameters.parameters)
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(client.app, name="client")
+app.add_typer(channel.app, name="channel")
 app.add_typer(messages.app, name="messages")
 
 

@@ -13,7 +13,7 @@ from fhir_server.app.guards import gate_of
 from fhir_server.console import pages as console
 from fhir_server.console.views import Overview
 from fhir_server.console.views import overview as overview_of
-from fhir_server.http import api, health, oauth, published
+from fhir_server.http import api, channels, health, oauth, published
 from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.bounds import Bounds
 from fhir_server.http.fhir import FhirDoor
@@ -68,6 +68,7 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     pages.include_router(health.routes(lambda: overview.unready(concord.db), figures))
     pages.include_router(console.routes(look))
     pages.include_router(api.routes(concord.db, door.authorize))
+    pages.include_router(channels.routes(concord.db, door.authorize, concord.clock))
     pages.include_router(oauth.routes(_issuer(concord), tenants.finder(concord.db)))
     api.tell_failures(pages)
     return pages

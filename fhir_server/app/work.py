@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,11 +13,12 @@ from random import Random
 from fhir_server.app.concord import Concord
 from fhir_server.engine import indexing
 from fhir_server.engine.celery_app import publisher
-from fhir_server.engine.channel import Channel, always, catch_all
+from fhir_server.engine.channel import Retry, catch_all
+from fhir_server.engine.directory import Directory
 from fhir_server.engine.jobs import Jobs, Together
 from fhir_server.engine.receive import Receiver
 from fhir_server.engine.waker import Waker
-from fhir_server.engine.worker import Retry, Worker
+from fhir_server.engine.worker import Worker
 from fhir_server.errors import NotFound
 from fhir_server.interactions import define
 from fhir_server.store import tenants
@@ -26,25 +28,34 @@ from fhir_server.store.jobs import ClaimedJob
 
 @asynccontextmanager
 async def receiver(concord: Concord) -> AsyncIterator[Receiver]:
-    """Give what stands behind the MLLP listener: one catch-all channel of the tenant that the settings name."""
+    """Give what stands behind the MLLP listener: the channels of all tenants.
+
+    Where the settings name a tenant, it gets what no channel knows; otherwise that is refused and kept aside.
+    """
     given = concord.settings
-    tenant = await tenants.by_name(concord.db, given.mllp_tenant or "")
-    if tenant is None:
-        raise NotFound(f"there is no tenant {given.mllp_tenant!r} for the MLLP port: concord tenant add")
+    fallback = None
+    if given.mllp_tenant:
+        tenant = await tenants.by_name(concord.db, given.mllp_tenant)
+        if tenant is None:
+            raise NotFound(f"there is no tenant {given.mllp_tenant!r} for the MLLP port: concord tenant add")
+        fallback = catch_all(tenant)
+    directory = Directory(concord.db, await tenants.quarantine(concord.db), fallback)
+    await directory.look()
+    following = asyncio.create_task(directory.follow(given.poll_interval))
     waker = Waker(publisher(given.broker_url)) if given.broker_url else None
     wake = partial(waker.wake, "messages") if waker else None
     try:
-        route = always(catch_all(tenant))
         yield Receiver(
             concord.db,
             concord.service.hasher,
-            route,
+            directory.route,
             concord.clock,
             new_control_id,
             patience=given.ack_timeout,
             wake=wake,
         )
     finally:
+        following.cancel()
         if waker:
             waker.close()
 
@@ -78,16 +89,10 @@ def jobs(concord: Concord) -> Jobs:
 def messages(concord: Concord) -> Worker:
     """Return what works the messages that came in."""
     given = concord.settings
-
-    async def channel_of(tenant_id: int, name: str) -> Channel:
-        tenant = await tenants.by_id(concord.db, tenant_id)
-        if tenant is None:
-            raise NotFound(f"there is no tenant {tenant_id}")
-        return catch_all(tenant, name)
-
+    directory = Directory(concord.db)
     return Worker(
         concord.service,
-        channel_of,
+        directory.named,
         concord.base,
         concord.clock,
         random=Random(),

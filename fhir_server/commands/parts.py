@@ -47,15 +47,13 @@ def http(
 def mllp(
     host: Host = None,
     mllp_port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    mllp_tenant: Annotated[str | None, typer.Option(help="Tenant that the messages belong to.")] = None,
+    mllp_tenant: Annotated[str | None, typer.Option(help="Tenant that gets what no channel knows: for a demo.")] = None,
     data_dir: DataDir = None,
     fd: Fd = None,
     life: Life = None,
 ) -> None:
     """Take HL7 v2 messages over MLLP: each is stored before it is acknowledged."""
     settings = settings_of(mllp_host=host, mllp_port=mllp_port, mllp_tenant=mllp_tenant, data_dir=data_dir)
-    if settings.mllp_tenant is None:
-        fail("say whose messages come in: --mllp-tenant T or CONCORD_MLLP_TENANT")
     _run(settings, life, lambda concord, stopped: _mllp(concord, stopped, fd))
 
 

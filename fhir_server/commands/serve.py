@@ -73,7 +73,11 @@ async def _serve(
     settings: Settings, postgres: EmbeddedPostgres | None, held: contextlib.ExitStack, *, demo: bool
 ) -> int:
     doors = _sockets(settings.host, settings.port, settings.http_workers)
-    lab = _sockets(settings.mllp_host, settings.mllp_port, 1) if settings.mllp_tenant else []
+    lab = (
+        _sockets(settings.mllp_host, settings.mllp_port, 1)
+        if settings.mllp_tenant or "mllp_port" in settings.model_fields_set
+        else []
+    )
     for sock in (*doors, *lab):
         held.callback(sock.close)
     http_port = doors[0].getsockname()[1]

@@ -6,33 +6,62 @@ HL7 v2.5.1 chapter 2.9.2.2 (what the MSH alone can refuse) and table 0357 (the c
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
+from random import Random
+from typing import TypeAlias
 
 import msgspec
 
 from adapters.contract import Peer
 from fhir_server.context import Tenant
+from fhir_server.store.channels import ChannelState
 from mappings.ack import AckError
 from mappings.header import Header
 from mappings.mapped import SenderProfile
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """How often a message is tried, and the seconds between: doubling from `base` to `most`."""
+
+    attempts: int = 8
+    base: float = 1.0
+    most: float = 300.0
+
+    def delay(self, attempt: int, random: Random) -> float:
+        """Return the wait after try number `attempt`: between half of it and all, so that not all come back at once.
+
+        >>> [round(Retry(base=1, most=10).delay(n, Random(0)), 1) for n in (1, 2, 3, 9)]
+        [0.9, 1.8, 3.7, 9.2]
+        """
+        whole: float = min(self.most, self.base * 2.0 ** min(attempt - 1, 64))
+        return whole * (0.5 + random.random() / 2)
 
 
 class Channel(msgspec.Struct, frozen=True):
     """What one kind of sender may send, into one tenant. An empty set takes everything.
 
     `senders` are (MSH-3, MSH-4); `types` are `ORU`, for every event of it, or `ORU^R01`; `versions` are beginnings:
-    `2.5` takes 2.5.1.
+    `2.5` takes 2.5.1; `networks` are where senders may be. `closed` is why nothing at all is taken.
     """
 
     name: str
     tenant: Tenant
+    state: ChannelState = "running"
+    networks: tuple[Network, ...] = ()
     senders: frozenset[tuple[str, str]] = frozenset()
     types: frozenset[str] = frozenset()
     processing_ids: frozenset[str] = frozenset()
     versions: tuple[str, ...] = ()
     profile: SenderProfile = SenderProfile()
+    retry: Retry | None = None
+    closed: AckError | None = None
 
     def refusals(self, header: Header) -> list[AckError]:
         """Return why a message with this MSH is not taken: faults of the MSH itself first, then of this channel."""
+        if self.closed:
+            return [self.closed]
         broken = [problem for problem in header.problems if problem.severity == "E"]
         return broken or [AckError(at, code, text) for at, code, text, takes in _CHECKS if not takes(self, header)]
 

@@ -12,8 +12,8 @@ import structlog
 from conformance.issue import error
 from fhir_server.clock import Clock
 from fhir_server.engine.celery_app import Drains
+from fhir_server.engine.channel import Retry
 from fhir_server.engine.reasons import storable
-from fhir_server.engine.worker import Retry
 from fhir_server.errors import Busy
 from fhir_server.interactions.service import Service
 from fhir_server.store import jobs

@@ -11,41 +11,23 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from random import Random
 
-import msgspec
 import structlog
 
 from conformance.issue import Issue, error
 from fhir_server.clock import Clock
 from fhir_server.context import Context, Grant, Tenant
 from fhir_server.engine import steps
-from fhir_server.engine.channel import Channel
+from fhir_server.engine.channel import Channel, Retry
 from fhir_server.engine.reasons import storable
 from fhir_server.engine.steps import STEPS, Step, Stop, Work
 from fhir_server.errors import Busy, Conflict, FhirError
 from fhir_server.interactions.service import Service
-from fhir_server.store import inbox, tickets
+from fhir_server.store import channels, inbox, tickets
 from fhir_server.store.bell import Bell
 from fhir_server.store.database import Stale, Tx
 from fhir_server.store.inbox import Claimed, Closed
 
 log = structlog.get_logger(__name__)
-
-
-class Retry(msgspec.Struct, frozen=True):
-    """How often a message is tried, and the seconds between: doubling from `base` to `most`."""
-
-    attempts: int = 8
-    base: float = 1.0
-    most: float = 300.0
-
-    def delay(self, attempt: int, random: Random) -> float:
-        """Return the wait after try number `attempt`: between half of it and all, so that not all come back at once.
-
-        >>> [round(Retry(base=1, most=10).delay(n, Random(0)), 1) for n in (1, 2, 3, 9)]
-        [0.9, 1.8, 3.7, 9.2]
-        """
-        whole: float = min(self.most, self.base * 2.0 ** min(attempt - 1, 64))
-        return whole * (0.5 + random.random() / 2)
 
 
 class Apart(Exception):
@@ -161,6 +143,7 @@ class Worker:
 
     async def _work(self, tx: Tx, claimed: Sequence[Claimed]) -> None:
         try:
+            claimed = await self._going(tx, claimed)
             works = [await self._prepared(tx, one) for one in claimed]
             results = await steps.run(self._way, works)
             await self._close(tx, [_closed(one, result) for one, result in zip(claimed, results, strict=True)])
@@ -171,6 +154,16 @@ class Worker:
             if len(claimed) > 1 or isinstance(failure, Stale):
                 raise Apart(len(claimed)) from failure
             await self._settle(tx, claimed[0], failure)
+
+    async def _going(self, tx: Tx, claimed: Sequence[Claimed]) -> list[Claimed]:
+        """Return the messages whose channel works; the others keep their place until it goes on."""
+        going = []
+        for one in claimed:
+            if (await self._channel_of(one.tenant_id, one.channel)).state == "paused":
+                channels.park(tx, one.ticket, one.channel)
+            else:
+                going.append(one)
+        return going
 
     async def _close(self, tx: Tx, closed: Sequence[Closed]) -> None:
         """Record the end of each. What one that stops has written is taken back, so it must be alone then."""
@@ -191,7 +184,7 @@ class Worker:
     async def _settle(self, tx: Tx, claimed: Claimed, failure: Exception) -> None:
         """Record the failure. One that cannot be recorded as it is would come back for ever, ahead of all others."""
         try:
-            self._failed(tx, claimed, failure)
+            await self._failed(tx, claimed, failure)
             await tx.flush()
         except Busy:
             raise
@@ -199,9 +192,10 @@ class Worker:
             log.exception("failure of a message could not be recorded", message_id=claimed.id)
             self._bury(tx, claimed, [error("exception", f"{type(failure).__name__}, of which no more can be kept")])
 
-    def _failed(self, tx: Tx, claimed: Claimed, failure: Exception) -> None:
+    async def _failed(self, tx: Tx, claimed: Claimed, failure: Exception) -> None:
         """Try again what may succeed another time; give up what will not, and what has been tried enough."""
         attempt = claimed.attempts + 1
+        retry = (await self._channel_of(claimed.tenant_id, claimed.channel)).retry or self._retry
         unforeseen = None if isinstance(failure, FhirError) else failure
         log.warning(
             "message failed",
@@ -210,10 +204,10 @@ class Worker:
             error=type(failure).__name__,
             exc_info=unforeseen,
         )
-        if not _may_pass(failure) or attempt >= self._retry.attempts:
+        if not _may_pass(failure) or attempt >= retry.attempts:
             self._bury(tx, claimed, _reason(failure))
             return
-        delay = self._retry.delay(attempt, self._random)
+        delay = retry.delay(attempt, self._random)
         inbox.retry(tx, claimed, self._clock() + timedelta(seconds=delay), storable(_reason(failure)))
         self._call_in(delay)
 

@@ -16,8 +16,9 @@ from fhir_server.store.tickets import CHANNEL
 class Bell:
     """Rung by whoever commits work. Not hearing it is no fault: who waits looks from time to time all the same."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, channel: str = CHANNEL) -> None:
         self._dsn = dsn
+        self._channel = channel
         self._connection: psycopg.AsyncConnection[Any] | None = None
 
     async def wait(self, seconds: float) -> bool:
@@ -45,7 +46,7 @@ class Bell:
     async def _listen(self) -> None:
         connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True)
         try:
-            await connection.execute(f"listen {CHANNEL}".encode())
+            await connection.execute(f"listen {self._channel}".encode())
         except BaseException:
             await connection.close()
             raise

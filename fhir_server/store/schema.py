@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TSVECTOR
 
-from fhir_server.store import schema_care, schema_oauth, schema_people
+from fhir_server.store import schema_care, schema_engine, schema_oauth, schema_people
 from fhir_server.store.columns import INSTANT, NOW, may, must, tenant_id
 from fhir_server.store.columns import metadata as metadata
 
@@ -35,7 +35,7 @@ WITHOUT_RLS = frozenset(
     {"tenant", "installation", "signing_key", "job_ticket", "alembic_version", "person", "membership"}
 )
 # The modules that declare the rest of the tables.
-MORE = (schema_care, schema_oauth, schema_people)
+MORE = (schema_engine, schema_care, schema_oauth, schema_people)
 # Partitioned by day, in UTC, with a default partition for what falls outside.
 BY_DAY = ("inbox", "audit")
 # Under row-level security an index serves only operators marked as telling nothing of the rows they refuse.
@@ -67,6 +67,7 @@ tenant = Table(
     must("settings", JSONB, server_default=text("'{}'::jsonb")),
     must("created", INSTANT, server_default=NOW),
     must("search_generation", BigInteger, server_default=text("0")),  # of its own search parameters
+    must("channel_generation", BigInteger, server_default=text("0")),  # grows when one of its channels changes
     UniqueConstraint("name", name="tenant_name_key"),
     CheckConstraint("name ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="tenant_name_check"),
 )

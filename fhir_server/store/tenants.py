@@ -11,6 +11,7 @@ from fhir_server.errors import Conflict, Invalid
 from fhir_server.store.database import Database
 
 # It stands in addresses and as a label in host names; the table checks the same.
+QUARANTINE = "quarantine"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 
 
@@ -23,6 +24,14 @@ async def add(db: Database, name: str, settings: Mapping[str, Any] | None = None
     if not rows:
         raise Conflict(f"there is a tenant {name} already")
     return Tenant(rows[0][0], name)
+
+
+async def quarantine(db: Database) -> Tenant:
+    """Return the tenant, made on first use, that keeps messages of senders whom no channel knows."""
+    await db.fetch(None, "insert into tenant (name) values (%s) on conflict do nothing", (QUARANTINE,))
+    found = await by_name(db, QUARANTINE)
+    assert found is not None
+    return found
 
 
 async def all_of(db: Database) -> list[Tenant]:

@@ -15,9 +15,9 @@ import pytest
 from conformance.issue import error
 from fhir_server.app import opened
 from fhir_server.context import Tenant
-from fhir_server.engine.channel import Channel, catch_all
+from fhir_server.engine.channel import Channel, Retry, catch_all
 from fhir_server.engine.steps import Stop, Work, each
-from fhir_server.engine.worker import Retry, Worker
+from fhir_server.engine.worker import Worker
 from fhir_server.errors import Busy, Invalid
 from fhir_server.interactions.service import Service
 from fhir_server.settings import Settings

@@ -34,6 +34,9 @@ BY_HAND = {
     " values (%s, 1, 1, 'lead', now())",
     "release_of_information": "insert into release_of_information (tenant_id, case_key, patient, valid_from, expires)"
     " values (%s, 1, 2, now(), now())",
+    "channel": "insert into channel (tenant_id, name, state, version, changed) values (%s, 'c', 'running', 1, now())",
+    "channel_version": "insert into channel_version (tenant_id, name, version, definition, author, created)"
+    " values (%s, 'c', 1, '{}', 'a', now())",
     "search_parameter": "insert into search_parameter (tenant_id, id, generation, definition, types, created)"
     " values (%s, 'x', 1, '{}', '{1}', now())",
     "search_pass": "insert into search_pass (tenant_id, type, wanted) values (%s, 1, 1)",

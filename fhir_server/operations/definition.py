@@ -1,0 +1,115 @@
+"""A channel as an integration engineer writes it: JSON, checked whole before it is saved.
+
+HL7 v2.5.1 chapter 2.9 (whom a message is from, what may be refused by its MSH alone)
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from zoneinfo import available_timezones
+
+import msgspec
+
+from conformance.issue import Issue, error
+from fhir_server.errors import Invalid
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
+_TYPE = re.compile(r"[A-Z][A-Z0-9]{2}(\^[A-Z][A-Z0-9]{2})?\Z")
+_VERSION = re.compile(r"2(\.\d+){0,2}\Z")
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A part of a definition: a member that it does not know is refused, not ignored."""
+
+
+class Mllp(Part, frozen=True, tag="mllp", tag_field="kind"):
+    """Messages over MLLP. `peers` are the addresses and networks that may send; none listed: every address may."""
+
+    peers: tuple[str, ...] = ()
+
+
+Source = Mllp
+
+
+class Accepts(Part, frozen=True):
+    """What the MSH must say; an empty list takes everything. `senders` are [MSH-3, MSH-4], `versions` beginnings."""
+
+    senders: tuple[tuple[str, str], ...] = ()
+    types: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    processing_ids: tuple[str, ...] = ()
+
+
+class Profile(Part, frozen=True):
+    """How the sender writes: see mappings.mapped.SenderProfile."""
+
+    scope: str = ""
+    zone: str = "UTC"
+    systems: dict[str, str] = {}
+    code_systems: dict[str, str] = {}
+
+
+class Tries(Part, frozen=True):
+    """How often a message that fails for a passing reason is tried, and the seconds between."""
+
+    attempts: int = 8
+    base: float = 1.0
+    most: float = 300.0
+
+
+class Definition(Part, frozen=True):
+    """One channel: where its messages come from, which it takes, how they are written, how often each is tried."""
+
+    name: str
+    source: Source = Mllp()
+    accepts: Accepts = Accepts()
+    profile: Profile = Profile()
+    retry: Tries | None = None
+
+
+def read(data: bytes) -> Definition:
+    """Return the definition in JSON; raise Invalid that names every element that is wrong."""
+    try:
+        found = msgspec.json.decode(data, type=Definition)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise Invalid(f"the definition of the channel cannot be used: {problem}", "Channel") from problem
+    if problems := _problems(found):
+        raise Invalid(problems)
+    return found
+
+
+def write(definition: Definition) -> bytes:
+    """Return the definition as JSON; what is as it would be by itself is left out."""
+    return msgspec.json.encode(definition)
+
+
+def _problems(given: Definition) -> list[Issue]:
+    found = []
+    if not NAME.match(given.name):
+        found.append(_wrong("name", f"{given.name[:80]!r}: 1 to 63 of a-z 0-9 . _ -, a letter or digit first"))
+    found += [_wrong("source.peers", f"{p[:80]!r} is no address or network") for p in given.source.peers if not _net(p)]
+    accepts = given.accepts
+    found += [
+        _wrong("accepts.types", f"{t[:20]!r} is not like ORU or ORU^R01") for t in accepts.types if not _TYPE.match(t)
+    ]
+    found += [
+        _wrong("accepts.versions", f"{v[:20]!r} is not like 2.5") for v in accepts.versions if not _VERSION.match(v)
+    ]
+    if given.profile.zone and given.profile.zone not in available_timezones():
+        found.append(_wrong("profile.zone", f"{given.profile.zone[:80]!r} is no IANA time zone"))
+    if given.retry and not (given.retry.attempts >= 1 and 0 < given.retry.base <= given.retry.most):
+        found.append(_wrong("retry", "attempts is 1 or more, base above 0 and most not below it"))
+    return found
+
+
+def _wrong(path: str, text: str) -> Issue:
+    return error("value", text, f"Channel.{path}")
+
+
+def _net(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,59 @@
+"""/{tenant}/api/channels: channels are read and changed over HTTP, by those who may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fhir import Client
+
+LAB = {"name": "lab", "accepts": {"types": ["ORU^R01"], "senders": [["LAB", "NORTH"]]}}
+
+
+async def call(
+    fhir: Client, method: str, path: str = "", *, scope: str = "system/*.cruds", **more: Any
+) -> httpx.Response:
+    """Send a request to the channels of the client's clinic."""
+    address = fhir.base.removesuffix("/fhir") + "/api/channels" + path
+    headers = {"authorization": f"Bearer {await fhir.token(scope)}"} if scope else {}
+    return await fhir.http.request(method, address, headers=headers, **more)
+
+
+async def test_a_channel_is_saved_listed_promoted_and_paused(fhir: Client) -> None:
+    assert (await call(fhir, "POST", json=LAB)).json() == {"name": "lab", "version": 1}
+    changed = LAB | {"profile": {"zone": "America/Chicago"}}
+    assert (await call(fhir, "POST", "?draft=true&note=zone", json=changed)).json() == {"name": "lab", "version": 2}
+    (row,) = (await call(fhir, "GET")).json()
+    assert (row["name"], row["state"], row["version"], row["definition"]) == ("lab", "running", 1, LAB)
+    assert (await call(fhir, "POST", "/lab/versions/2/promote")).json() == {"name": "lab", "version": 2}
+    assert (await call(fhir, "PUT", "/lab/state", json={"state": "paused"})).json() == {"state": "running"}
+    (row,) = (await call(fhir, "GET")).json()
+    assert (row["state"], row["version"]) == ("paused", 2)
+    assert [v["note"] for v in (await call(fhir, "GET", "/lab/versions")).json()] == ["zone", None]
+
+
+async def test_a_wrong_definition_gets_an_operation_outcome_that_names_the_element(fhir: Client) -> None:
+    answer = await call(fhir, "POST", json=LAB | {"profile": {"zone": "Mars/Olympus"}})
+    assert answer.status_code == 400
+    assert answer.json()["issue"][0]["expression"] == ["Channel.profile.zone"]
+
+
+@pytest.mark.parametrize(
+    ("scope", "method", "status"),
+    [("", "GET", 401), ("system/Patient.rs", "GET", 403), ("patient/*.rs", "GET", 403), ("system/*.rs", "POST", 403)],
+)
+async def test_channels_need_a_token_that_reaches_every_kind_of_data(
+    fhir: Client, scope: str, method: str, status: int
+) -> None:
+    answer = await call(fhir, method, scope=scope, **({"json": LAB} if method == "POST" else {}))
+    assert answer.status_code == status
+
+
+async def test_a_channel_of_another_clinic_is_not_there(fhir: Client, other: Client) -> None:
+    await call(other, "POST", json=LAB)
+    assert (await call(fhir, "GET")).json() == []
+    assert (await call(fhir, "GET", "/lab/versions")).status_code == 404
+    assert (await call(fhir, "PUT", "/lab/state", json={"state": "paused"})).status_code == 404
+    assert (await call(fhir, "POST", "/lab/versions/1/promote")).status_code == 404
