@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from fhir_server.settings_guard import GuardSettings
 from fhir_server.settings_row import row
+from fhir_server.settings_sessions import SessionSettings
 
 
-class SecuritySettings(GuardSettings):
+class SecuritySettings(SessionSettings):
     """Who gets in, and for how long."""
 
     master_key: SecretStr | None = row(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from hashlib import blake2b
 from importlib.metadata import version
 
 import msgspec
@@ -39,6 +40,7 @@ class Concord(msgspec.Struct, frozen=True):
     clock: Clock
     db: Database
     service: Service
+    form_key: bytes
 
     @property
     def base_url(self) -> str:
@@ -70,7 +72,9 @@ async def opened(settings: Settings, dsn: str) -> AsyncIterator[Concord]:
         slow=Slow(settings.slow_search_ms / 1000, settings.slow_searches_per_minute),
     )
     try:
-        yield Concord(settings, clock(settings.test_clock), db, await _service(settings, db))
+        secret = await keys.installation_secret(db)
+        form_key = blake2b(secret, digest_size=32, person=b"concord-forms").digest()
+        yield Concord(settings, clock(settings.test_clock), db, _service(settings, db, secret), form_key)
     finally:
         await db.close()
 
@@ -79,8 +83,7 @@ async def opened(settings: Settings, dsn: str) -> AsyncIterator[Concord]:
 _registry = cache(Registry.r4)
 
 
-async def _service(settings: Settings, db: Database) -> Service:
-    secret = await keys.installation_secret(db)
+def _service(settings: Settings, db: Database, secret: bytes) -> Service:
     registry = _registry()
     hasher = Hasher(secret)
     indexer = Indexer(registry, hasher, most_words=settings.max_words)

@@ -8,9 +8,12 @@ from functools import partial
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from fhir_server.app.accounts import accounts_of
 from fhir_server.app.concord import VERSION, Concord
 from fhir_server.app.guards import gate_of
+from fhir_server.console import account, signin
 from fhir_server.console import pages as console
+from fhir_server.console.desk import answer_pages, desk
 from fhir_server.console.views import Overview
 from fhir_server.console.views import overview as overview_of
 from fhir_server.http import api, channels, health, oauth, published
@@ -18,6 +21,7 @@ from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.bounds import Bounds
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
+from fhir_server.http.who import Who
 from fhir_server.settings import Settings
 from fhir_server.smart.issuing import Issuer
 from fhir_server.smart.tokens import Verifier
@@ -66,9 +70,15 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
         return overview_of(concord.clock(), VERSION, queue, counts)
 
     pages.include_router(health.routes(lambda: overview.unready(concord.db), figures))
+    accounts = accounts_of(concord)
+    counter = desk(accounts.signin.sessions, concord.clock, door.gate.peers.address)
+    who = Who(accounts.signin.sessions, door)
     pages.include_router(console.routes(look))
-    pages.include_router(api.routes(concord.db, door.authorize))
     pages.include_router(channels.routes(concord.db, door.authorize, concord.clock))
+    pages.include_router(signin.routes(counter, accounts.signin, accounts))
+    pages.include_router(account.routes(counter, accounts))
+    answer_pages(pages)
+    pages.include_router(api.routes(concord.db, who.context))
     pages.include_router(oauth.routes(_issuer(concord), tenants.finder(concord.db)))
     api.tell_failures(pages)
     return pages

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import structlog
 
+from fhir_server.app.accounts import forget_old
 from fhir_server.app.concord import Concord
 from fhir_server.errors import Busy
 from fhir_server.store import tenants
@@ -16,11 +17,12 @@ log = structlog.get_logger(__name__)
 
 
 async def keep_days(concord: Concord, every: float = 3600.0) -> None:
-    """Make the partitions of the coming days and sweep the object store, now and again and again, until cancelled."""
+    """Make coming days' partitions, sweep the object store, forget old sessions: again and again, until cancelled."""
     while True:
         try:
             await ensure_days(concord.db, concord.clock().date())
             await sweep(concord)
+            await forget_old(concord)
         except Busy:
             log.warning("upkeep not done; the next look does it", database="busy")
         await asyncio.sleep(every)

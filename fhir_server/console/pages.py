@@ -11,10 +11,13 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fhir_server.console.views import Overview
+from fhir_server.errors import NotFound
 
 Look = Callable[[], Awaitable[Overview]]
 _POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _HEADERS = {"content-security-policy": _POLICY, "cache-control": "no-store", "x-content-type-options": "nosniff"}
+_STATIC = {"console.css": "text/css", "keys.js": "text/javascript"}
+_KEPT = {"cache-control": "max-age=3600", "x-content-type-options": "nosniff"}
 # A proxy on this machine would make every visitor look local.
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
@@ -24,7 +27,8 @@ def routes(look: Look) -> APIRouter:
     templates = Environment(
         loader=PackageLoader("fhir_server.console"), autoescape=True, undefined=StrictUndefined, enable_async=True
     )
-    style = resources.files("fhir_server.console").joinpath("static/console.css").read_text()
+    static = resources.files("fhir_server.console").joinpath("static")
+    files = {name: static.joinpath(name).read_text() for name in _STATIC}
     router = APIRouter(include_in_schema=False)
 
     @router.get("/console")
@@ -35,9 +39,11 @@ def routes(look: Look) -> APIRouter:
         page = await templates.get_template("overview.html").render_async(page=await look())
         return HTMLResponse(page, headers=_HEADERS)
 
-    @router.get("/console/console.css")
-    async def stylesheet() -> Response:
-        return Response(style, media_type="text/css", headers={"cache-control": "max-age=3600"})
+    @router.get("/console/{name}")
+    async def file(name: str) -> Response:
+        if name not in files:
+            raise NotFound("there is no such file")
+        return Response(files[name], media_type=_STATIC[name], headers=_KEPT)
 
     return router
 

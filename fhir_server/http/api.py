@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from pydantic import BaseModel
 
 from conformance.issue import outcome
-from fhir_server.context import Grant
+from fhir_server.context import Context, Grant
 from fhir_server.errors import FhirError, Forbidden, NotFound
 from fhir_server.http.wire import failure_headers
 from fhir_server.smart.scopes import covers
@@ -18,7 +18,8 @@ from fhir_server.store import messages as stored
 from fhir_server.store.database import Database
 from fhir_server.store.inbox import State
 
-Authorize = Callable[[str, str], Awaitable[Grant]]
+ContextOf = Callable[[Request, str], Awaitable[Context]]
+_OPERATORS = ("clinic-admin", "super-admin")
 
 
 class MessageRow(BaseModel):
@@ -37,12 +38,14 @@ class MessageRow(BaseModel):
     result: Any = None
 
 
-def routes(db: Database, authorize: Authorize) -> APIRouter:
-    """Return the routes; `authorize` turns an Authorization header at a tenant into its grant, or raises."""
+def routes(db: Database, context_of: ContextOf) -> APIRouter:
+    """Return the routes; `context_of` turns a request at a tenant, by token or session, into its context, or raises."""
     router = APIRouter(prefix="/{tenant}/api", tags=["clinic"])
 
     async def operator(request: Request, tenant: str) -> Grant:
-        grant = await authorize(request.headers.get("authorization", ""), tenant)
+        grant = (await context_of(request, tenant)).grant
+        if grant.member is not None and grant.member.role not in _OPERATORS:
+            raise Forbidden("messages are for the administrators of a clinic")
         # Messages hold every kind of data, so only a token that may read every type sees them.
         wide = [s for s in covers(grant.scopes, "*", "r") if s.type == "*" and s.context != "patient"]
         if not wide:

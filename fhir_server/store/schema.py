@@ -26,16 +26,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TSVECTOR
 
-from fhir_server.store import schema_care, schema_engine, schema_oauth, schema_people
+from fhir_server.store import schema_care, schema_engine, schema_oauth, schema_people, schema_sessions
 from fhir_server.store.columns import INSTANT, NOW, may, must, tenant_id
 from fhir_server.store.columns import metadata as metadata
 
 # Without row-level security: who the tenants are, what proves them, the queue's tickets, the migrations' mark.
 WITHOUT_RLS = frozenset(
     {"tenant", "installation", "signing_key", "job_ticket", "alembic_version", "person", "membership"}
+    | {*schema_sessions.OPEN}
 )
 # The modules that declare the rest of the tables.
-MORE = (schema_engine, schema_care, schema_oauth, schema_people)
+MORE = (schema_engine, schema_care, schema_oauth, schema_people, schema_sessions)
 # Partitioned by day, in UTC, with a default partition for what falls outside.
 BY_DAY = ("inbox", "audit")
 # Under row-level security an index serves only operators marked as telling nothing of the rows they refuse.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from fhir_server.store.columns import INSTANT, NOW, may, metadata, must
@@ -30,6 +32,7 @@ person = Table(
     may("password", Text),  # argon2id; null: none was chosen yet
     must("created", INSTANT, server_default=NOW),
     may("disabled", INSTANT),
+    must("super_admin", Boolean, server_default=text("false")),  # of the installation, in no clinic by that alone
     UniqueConstraint("sub", name="person_sub_key"),
     UniqueConstraint("email", name="person_email_key"),
 )
