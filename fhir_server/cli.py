@@ -8,6 +8,8 @@ import typer
 
 from fhir_server.app import VERSION
 from fhir_server.commands import (
+    care,
+    case,
     channel,
     check,
     client,
@@ -59,6 +61,8 @@ app.command()(parameters.parameters)
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(client.app, name="client")
 app.add_typer(channel.app, name="channel")
+app.add_typer(case.app, name="case")
+app.add_typer(care.app, name="care")
 app.add_typer(messages.app, name="messages")
 
 

@@ -16,7 +16,7 @@ from fhir_server.console import pages as console
 from fhir_server.console.desk import answer_pages, desk
 from fhir_server.console.views import Overview
 from fhir_server.console.views import overview as overview_of
-from fhir_server.http import api, channels, health, oauth, published
+from fhir_server.http import api, channels, clinic, health, oauth, published
 from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.bounds import Bounds
 from fhir_server.http.fhir import FhirDoor
@@ -79,6 +79,7 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     pages.include_router(account.routes(counter, accounts))
     answer_pages(pages)
     pages.include_router(api.routes(concord.db, who.context))
+    pages.include_router(clinic.routes(concord.service, who.context))
     pages.include_router(oauth.routes(_issuer(concord), tenants.finder(concord.db)))
     api.tell_failures(pages)
     return pages

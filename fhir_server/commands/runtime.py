@@ -16,8 +16,8 @@ from rich.console import Console
 
 from fhir_server import logs
 from fhir_server.app import Concord, opened
-from fhir_server.clock import clock
-from fhir_server.context import Tenant
+from fhir_server.clock import clock, in_milliseconds
+from fhir_server.context import Context, Grant, Scope, Tenant
 from fhir_server.errors import FhirError
 from fhir_server.settings import Settings, SettingsError
 from fhir_server.store import tenants
@@ -92,6 +92,12 @@ async def installation(settings: Settings, dsn: str, tenant: str) -> AsyncIterat
             names = ", ".join(t.name for t in await tenants.all_of(concord.db)) or "none yet: concord tenant add NAME"
             fail(f"there is no tenant {tenant!r}; there are: {names}")
         yield concord, found
+
+
+def as_operator(concord: Concord, tenant: Tenant) -> Context:
+    """Return the context of what an operator does on the command line, as the audit tells it."""
+    grant = Grant(tenant, "concord-cli", "concord-cli", (Scope("system", "*", "cruds"),))
+    return Context(grant, concord.base(tenant), in_milliseconds(concord.clock()), "command")
 
 
 def run(settings: Settings, work: Callable[[str], Coroutine[Any, Any, None]]) -> None:

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
-from conformance.issue import outcome
+from conformance.issue import error, outcome
 from fhir_server.context import Context, Grant
-from fhir_server.errors import FhirError, Forbidden, NotFound
+from fhir_server.errors import FhirError, Forbidden, Invalid, NotFound
 from fhir_server.http.wire import failure_headers
 from fhir_server.smart.scopes import covers
 from fhir_server.store import messages as stored
@@ -85,3 +86,9 @@ def tell_failures(app: FastAPI) -> None:
     async def failed(_: Request, problem: FhirError) -> Response:
         headers = failure_headers(problem)
         return Response(outcome(problem.issues), problem.status, headers, media_type="application/fhir+json")
+
+    @app.exception_handler(RequestValidationError)
+    async def refused(request: Request, problem: RequestValidationError) -> Response:
+        # Where and why, never what: it may be of a patient.
+        issues = [error("invalid", one["msg"], ".".join(map(str, one["loc"]))) for one in problem.errors()]
+        return await failed(request, Invalid(issues))
