@@ -96,6 +96,7 @@ def messages(concord: Concord) -> Worker:
         concord.base,
         concord.clock,
         random=Random(),
+        new_id=new_control_id,
         retry=Retry(given.retry_attempts, given.retry_base, given.retry_max),
         concurrency=given.worker_concurrency,
         together=given.worker_together,

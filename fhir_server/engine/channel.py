@@ -44,6 +44,7 @@ class Channel(msgspec.Struct, frozen=True):
 
     `senders` are (MSH-3, MSH-4); `types` are `ORU`, for every event of it, or `ORU^R01`; `versions` are beginnings:
     `2.5` takes 2.5.1; `networks` are where senders may be. `closed` is why nothing at all is taken.
+    `applied`: answers wait so many seconds for the message to be processed; None: they go out once it is stored.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Channel(msgspec.Struct, frozen=True):
     versions: tuple[str, ...] = ()
     profile: SenderProfile = SenderProfile()
     retry: Retry | None = None
+    applied: float | None = None
     closed: AckError | None = None
 
     def refusals(self, header: Header) -> list[AckError]:

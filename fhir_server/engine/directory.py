@@ -146,5 +146,6 @@ def compiled(tenant: Tenant, given: Definition, stored: StoredChannel) -> Channe
         versions=takes.versions,
         profile=SenderProfile(profile.scope, profile.zone, profile.systems, profile.code_systems),
         retry=Retry(retry.attempts, retry.base, retry.most) if retry else None,
+        applied=given.ack.seconds if given.ack.when == "applied" else None,
         closed=_NOT_NOW if stored.state == "draining" else None,
     )

@@ -1,6 +1,7 @@
 """From a frame to its acknowledgement: judged by its MSH alone, made durable, and only then answered.
 
-HL7 v2.5.1 chapter 2.9.2 (original mode). Whatever happens, the bytes are kept or the sender is told to send again.
+HL7 v2.5.1 chapter 2.9 (original and enhanced mode). Whatever happens, the bytes are kept or the sender is told to send
+again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import structlog
 from adapters.contract import Peer
 from conformance.issue import Issue, error
 from fhir_server.clock import Clock
+from fhir_server.engine.applied import settled
 from fhir_server.engine.channel import Channel, Route
 from fhir_server.engine.commit import GroupCommit
 from fhir_server.engine.reasons import plain, storable
@@ -20,13 +22,16 @@ from fhir_server.search.hashing import Hasher
 from fhir_server.store import inbox
 from fhir_server.store.database import Database
 from fhir_server.store.inbox import Accepted, Kept
-from mappings.ack import AckCode, AckError, ack
+from mappings.ack import AckError, ack
+from mappings.ack_mode import Kept as What
+from mappings.ack_mode import awaits_application, on_keeping
 from mappings.header import Header, header
 from mappings.hl7v2 import decode, order_key, parse
 
 log = structlog.get_logger(__name__)
 # Table 0357: with 207 a sender may try again later, with 200 it has to change something first.
 _NOT_KEPT = AckError("MSH", "207", "the message could not be stored; send it again later")
+_NOT_YET = AckError("MSH", "207", "stored, but not processed yet; send it again to learn what becomes of it")
 _FAULTS = {
     "too-large": "the message is longer than the limit; only its beginning is kept",
     "unfinished": "the message broke off before its end",
@@ -61,30 +66,46 @@ class Receiver:
         self._group = GroupCommit(self._commit)
 
     async def message(self, data: bytes, peer: Peer) -> bytes | None:
-        """Keep a message and return its acknowledgement: AA, the one it got before, or AR with the reason."""
+        """Keep a message and return its acknowledgement: that it is stored, or processed, or refused and why.
+
+        The same message again gets the same acknowledgement. None where the sender wants none (MSH-15, MSH-16).
+        """
         head = _header(data)
         channel = self._route(head, peer)
         refusals = channel.refusals(head)
-        answer = self._answer(head, "AR" if refusals else "AA", refusals)
-        item = self._item(channel, head, data, peer, answer, refusals)
-        return await self._keep(channel, head, item)
+        waits = channel.applied is not None and not refusals and awaits_application(head)
+        answer = None if waits else self._answer(head, "refused" if refusals else "kept", refusals)
+        kept = await self._keep(channel, head, self._item(channel, head, data, peer, answer, refusals))
+        if kept is None:
+            return self._answer(head, "failed", [_NOT_KEPT])
+        if waits and kept.ack is None and channel.applied is not None:
+            return await self._applied(channel, head, kept, channel.applied)
+        return kept.ack
 
     async def fault(self, reason: str, data: bytes, size: int, peer: Peer) -> bytes | None:
         """Keep bytes that are no message; only the sender of one that is too long is answered."""
         head = _header(data)
         channel = self._route(head, peer)
         problem = AckError("MSH", "200", f"{_FAULTS[reason]} ({size} bytes)")
-        answer = self._answer(head, "AR", [problem]) if reason == "too-large" else None
-        return await self._keep(channel, head, self._item(channel, head, data, peer, answer, [problem]))
+        answer = self._answer(head, "refused", [problem]) if reason == "too-large" else None
+        kept = await self._keep(channel, head, self._item(channel, head, data, peer, answer, [problem]))
+        return kept.ack if kept else answer and self._answer(head, "failed", [_NOT_KEPT])
 
-    async def _keep(self, channel: Channel, head: Header, item: Accepted) -> bytes | None:
+    async def _applied(self, channel: Channel, head: Header, kept: Kept, seconds: float) -> bytes | None:
+        """Return the acknowledgement of a processed message, or that its sender should ask again later."""
+        try:
+            return await settled(self._db, channel.tenant.id, kept.id, seconds)
+        except TimeoutError:
+            return self._answer(head, "failed", [_NOT_YET])
+
+    async def _keep(self, channel: Channel, head: Header, item: Accepted) -> Kept | None:
+        """Make a message durable; None where that could not be done."""
         try:
             async with asyncio.timeout(self._patience):
-                kept = await self._group.submit(channel.tenant.id, item)
+                return await self._group.submit(channel.tenant.id, item)
         except Exception:
             log.exception("message not stored", channel=channel.name, tenant=channel.tenant.name)
-            return None if item.ack is None else self._answer(head, "AR", [_NOT_KEPT])
-        return kept.ack
+            return None
 
     async def _commit(self, tenant_id: int, items: Sequence[Accepted]) -> Sequence[Kept]:
         kept = await inbox.accept(self._db, tenant_id, items)
@@ -92,8 +113,9 @@ class Receiver:
             self._wake()
         return kept
 
-    def _answer(self, head: Header, code: AckCode, errors: Sequence[AckError]) -> bytes:
-        return ack(head, code, self._new_id(), self._clock(), errors)
+    def _answer(self, head: Header, what: What, errors: Sequence[AckError]) -> bytes | None:
+        code = on_keeping(head, what)
+        return ack(head, code, self._new_id(), self._clock(), errors) if code else None
 
     def _item(
         self,

@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from random import Random
 
+import msgspec
 import structlog
 
 from conformance.issue import Issue, error
 from fhir_server.clock import Clock
 from fhir_server.context import Context, Grant, Tenant
 from fhir_server.engine import steps
+from fhir_server.engine.applied import answer
 from fhir_server.engine.channel import Channel, Retry
 from fhir_server.engine.reasons import storable
 from fhir_server.engine.steps import STEPS, Step, Stop, Work
@@ -49,6 +51,7 @@ class Worker:
         clock: Clock,
         *,
         random: Random,
+        new_id: Callable[[], str],
         retry: Retry | None = None,
         concurrency: int = 4,
         together: int = 16,
@@ -56,6 +59,7 @@ class Worker:
         way: Sequence[Step] = STEPS,
     ) -> None:
         """`channel_of(tenant_id, name)` finds a message's channel, `base` a tenant's FHIR base; `poll` is in seconds.
+        `new_id` makes control ids for acknowledgements.
 
         `concurrency` transactions are worked at one time, each on a database connection of its own and of up to
         `together` messages; where one of them fails, the rest does not suffer: they are worked again one by one.
@@ -65,6 +69,7 @@ class Worker:
         self._base = base
         self._clock = clock
         self._random = random
+        self._new_id = new_id
         self._retry = retry or Retry()
         self._concurrency = concurrency
         self._together = together
@@ -169,10 +174,19 @@ class Worker:
         """Record the end of each. What one that stops has written is taken back, so it must be alone then."""
         if len(closed) == 1 and closed[0].state == "buried":
             tx.rollback_to(tickets.WORK)
+        closed = [msgspec.structs.replace(one, ack=await self._answer(one)) for one in closed]
         inbox.close(tx, closed, self._clock())
         await tx.flush()  # what was queued fails here, if it fails, where the try is still counted
         for one in closed:
             _told(one)
+
+    async def _answer(self, closed: Closed) -> bytes | None:
+        """Return the acknowledgement of a channel that answers once a message is processed, otherwise None."""
+        message = closed.message
+        channel = await self._channel_of(message.tenant_id, message.channel)
+        if channel.applied is None:
+            return None
+        return answer(message.raw, closed.reason, closed.state == "done", self._new_id(), self._clock())
 
     async def _prepared(self, tx: Tx, claimed: Claimed) -> Work:
         channel = await self._channel_of(claimed.tenant_id, claimed.channel)
@@ -190,7 +204,8 @@ class Worker:
             raise
         except Exception:
             log.exception("failure of a message could not be recorded", message_id=claimed.id)
-            self._bury(tx, claimed, [error("exception", f"{type(failure).__name__}, of which no more can be kept")])
+            kept = [error("exception", f"{type(failure).__name__}, of which no more can be kept")]
+            await self._bury(tx, claimed, kept)
 
     async def _failed(self, tx: Tx, claimed: Claimed, failure: Exception) -> None:
         """Try again what may succeed another time; give up what will not, and what has been tried enough."""
@@ -205,15 +220,16 @@ class Worker:
             exc_info=unforeseen,
         )
         if not _may_pass(failure) or attempt >= retry.attempts:
-            self._bury(tx, claimed, _reason(failure))
+            await self._bury(tx, claimed, _reason(failure))
             return
         delay = retry.delay(attempt, self._random)
         inbox.retry(tx, claimed, self._clock() + timedelta(seconds=delay), storable(_reason(failure)))
         self._call_in(delay)
 
-    def _bury(self, tx: Tx, claimed: Claimed, issues: Sequence[Issue]) -> None:
-        inbox.bury(tx, claimed, self._clock(), storable(issues))
-        _told(Closed(claimed, "buried"))
+    async def _bury(self, tx: Tx, claimed: Claimed, issues: Sequence[Issue]) -> None:
+        buried = Closed(claimed, "buried", reason=storable(issues))
+        inbox.bury(tx, claimed, self._clock(), buried.reason, await self._answer(buried))
+        _told(buried)
 
     def _call_in(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._call)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_network
+from typing import Literal
 from zoneinfo import available_timezones
 
 import msgspec
@@ -16,6 +17,7 @@ from fhir_server.errors import Invalid
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 _TYPE = re.compile(r"[A-Z][A-Z0-9]{2}(\^[A-Z][A-Z0-9]{2})?\Z")
+_LONGEST_WAIT = 300.0
 _VERSION = re.compile(r"2(\.\d+){0,2}\Z")
 
 
@@ -58,12 +60,20 @@ class Tries(Part, frozen=True):
     most: float = 300.0
 
 
+class Ack(Part, frozen=True):
+    """When a message is acknowledged: once it is stored, or once it is processed, within so many seconds."""
+
+    when: Literal["commit", "applied"] = "commit"
+    seconds: float = 20.0
+
+
 class Definition(Part, frozen=True):
     """One channel: where its messages come from, which it takes, how they are written, how often each is tried."""
 
     name: str
     source: Source = Mllp()
     accepts: Accepts = Accepts()
+    ack: Ack = Ack()
     profile: Profile = Profile()
     retry: Tries | None = None
 
@@ -100,6 +110,8 @@ def _problems(given: Definition) -> list[Issue]:
         found.append(_wrong("profile.zone", f"{given.profile.zone[:80]!r} is no IANA time zone"))
     if given.retry and not (given.retry.attempts >= 1 and 0 < given.retry.base <= given.retry.most):
         found.append(_wrong("retry", "attempts is 1 or more, base above 0 and most not below it"))
+    if not 0 < given.ack.seconds <= _LONGEST_WAIT:
+        found.append(_wrong("ack.seconds", f"above 0 and at most {_LONGEST_WAIT:g}"))
     return found
 
 

@@ -44,7 +44,8 @@ async def open_worker():
     async with opened(Settings.load(env="test"), dsn) as concord:
         async def channel_of(tenant_id, name):
             return catch_all(Tenant(tenant_id, "t"), name)
-        yield Worker(concord.service, channel_of, concord.base, concord.clock, random=Random(1), poll=float(poll))
+        more = {"random": Random(1), "new_id": lambda: "C1", "poll": float(poll)}
+        yield Worker(concord.service, channel_of, concord.base, concord.clock, **more)
 sys.exit(celery_app.serve(broker, open_worker, 1))
 """
 

@@ -218,3 +218,60 @@ async def test_a_definition_that_cannot_be_used_is_refused_by_the_name_of_what_i
     with pytest.raises(Invalid) as refused:
         await channels.apply(house.concord.db, house.editor(house.north), [msgspec.json.encode(definition)])
     assert any(named in issue.diagnostics or named in str(issue.expression) for issue in refused.value.issues)
+
+
+def _wanting(data: bytes, accept: str, application: str) -> bytes:
+    """Return the message with MSH-15 and MSH-16."""
+    head, rest = data.split(b"\r", 1)
+    return head + f"|||{accept}|{application}".encode() + b"\r" + rest
+
+
+@pytest.mark.parametrize(
+    ("accept", "application", "good", "bad"),
+    [
+        ("AL", "NE", "CA", "CR"),
+        ("AL", "AL", "CA", "CR"),
+        ("NE", "AL", "AA", "AR"),
+        ("NE", "NE", None, None),
+        ("ER", "NE", None, "CR"),
+        ("SU", "NE", "CA", None),
+        ("", "ER", None, "AR"),
+    ],
+)
+async def test_the_sender_says_by_msh_15_and_16_which_acknowledgement_it_wants(
+    house: House, accept: str, application: str, good: str | None, bad: str | None
+) -> None:
+    await house.apply(house.north)
+    await house.until(adt("ID"), _is("AA"))
+    answer = await house.door.message(_wanting(adt("good"), accept, application), PEER)
+    assert (code(answer) if answer else None) == good
+    await house.apply(house.north, accepts={"types": ["ORU"]})
+    await house.until(adt("ID"), _is("AR"))
+    answer = await house.door.message(_wanting(adt("bad"), accept, application), PEER)
+    assert (code(answer) if answer else None) == bad
+
+
+async def test_a_channel_can_answer_once_the_message_is_processed(house: House) -> None:
+    await house.apply(house.north, ack={"when": "applied"})
+    working = worker(house.concord)
+    task = asyncio.create_task(working.run())
+    try:
+        assert code(await house.until(adt("ID"), _is("AA"))) == "AA"
+        assert {m.state for m in await kept(house.concord.db, house.north)} == {"done"}
+        answer = await house.door.message(adt("bad").replace(b"PID|", b"ZID|"), PEER)
+        assert code(answer) == "AE"
+        assert segments(answer)["ERR"][8]
+        assert await house.door.message(adt("bad").replace(b"PID|", b"ZID|"), PEER) == answer, "the same again"
+    finally:
+        working.stop()
+        await task
+
+
+async def test_who_is_not_answered_in_time_asks_again_and_learns_what_became_of_it(house: House) -> None:
+    await house.apply(house.north, ack={"when": "applied", "seconds": 0.05})
+    await house.until(adt("ID"), lambda a: code(a) == "AR" and segments(a)["ERR"][3].startswith("207"))
+    first = adt("late")
+    assert code(await house.door.message(first, PEER)) == "AR"
+    await house.drain()
+    assert code(await house.door.message(first, PEER)) == "AA"
+    assert len([m for m in await kept(house.concord.db, house.north) if m.control_id == "late"]) == 1

@@ -49,7 +49,8 @@ async def main():
         way = (*STEPS, hang) if role == "stuck" else STEPS
         if role != "mllp":
             await Worker(
-                concord.service, channel_of, concord.base, concord.clock, random=Random(), poll=0.2, way=way
+                concord.service, channel_of, concord.base, concord.clock,
+                random=Random(), new_id=lambda: "C1", poll=0.2, way=way,
             ).run()
         service = concord.service
         new_id = lambda: uuid.uuid4().hex[:20]

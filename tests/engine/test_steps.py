@@ -50,7 +50,7 @@ async def lab(postgres: EmbeddedPostgres, fresh_name: str) -> AsyncIterator[Lab]
         async def channel_of(tenant_id: int, name: str) -> Channel:
             return catch_all(tenant, name)
 
-        worker = Worker(concord.service, channel_of, concord.base, lambda: NOW, random=Random(1))
+        worker = Worker(concord.service, channel_of, concord.base, lambda: NOW, random=Random(1), new_id=lambda: "C1")
         yield Lab(concord.db, receiver(concord.db, tenant), worker, tenant)
 
 

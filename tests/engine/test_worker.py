@@ -42,6 +42,7 @@ class World:
 
         more.setdefault("random", Random(1))
         more["way"] = tuple(each(step) for step in way)
+        more.setdefault("new_id", lambda: "C1")
         return Worker(self.service, channel_of, lambda t: f"http://x/{t.name}/fhir", lambda: self.now, **more)
 
     async def send(self, *contents: bytes) -> None:
