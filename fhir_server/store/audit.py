@@ -1,4 +1,7 @@
-"""Who did what, when, to which resource: rows that are added and never changed, in the transaction they tell of."""
+"""Who did what, when, to which resource: rows that are added and never changed.
+
+Those of writes are queued in the transaction they tell of; those of reads go together, in `recorder.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,33 @@ from typing import Any
 import msgspec
 
 from fhir_server.store.database import Tx
+from fhir_server.store.wire import Statement
 
 
 class Audited(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing done or refused; `outcome` is the HTTP status, `type` the resource type's code."""
+    """One thing done or refused; `outcome` is the HTTP status, `type` the resource type's code.
+
+    `patient` is the self_key of the patient whose data it was about, `token` the jti of the access token, a UUID;
+    `query` the request of a search as it came.
+    """
 
     at: datetime
     action: str
-    subject: str
-    client: str
+    subject: str | None
+    client: str | None
     outcome: int
     request_id: str | None = None
     type: int | None = None
     resource_id: str | None = None
     version: int | None = None
+    patient: int | None = None
+    purpose: str | None = None
+    token: str | None = None
+    query: bytes | None = None
     detail: dict[str, Any] | None = None
 
 
+# Columns in the order of the struct's fields.
 _COLUMNS = {
     "at": "timestamptz",
     "action": "text",
@@ -36,19 +49,47 @@ _COLUMNS = {
     "type": "smallint",
     "resource_id": "text",
     "version": "int",
-    "detail": "text",
+    "patient": "bigint",
+    "purpose": "text",
+    "token": "uuid",
+    "query": "bytea",
+    "detail": "jsonb",
 }
-_INSERT = "insert into audit (tenant_id, {}) select %s, {} from unnest({}) as n ({})".format(  # noqa: S608
-    ", ".join(_COLUMNS),
-    ", ".join("detail::jsonb" if name == "detail" else name for name in _COLUMNS),
-    ", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values()),
-    ", ".join(_COLUMNS),
+_NAMES = ", ".join(_COLUMNS)
+# Each row sets the tenant that it belongs to before its own check, so that rows of several go in one statement.
+_ONE = (
+    f"insert into audit (tenant_id, {_NAMES})"  # noqa: S608
+    f" values (set_config('app.tenant', %s, true)::int, {', '.join(['%s'] * len(_COLUMNS))})"
 )
+_MANY = (
+    f"insert into audit (tenant_id, {_NAMES}) select set_config('app.tenant', n.tenant, true)::int, {_NAMES}"  # noqa: S608
+    " from unnest(%s::text[], {}) as n (tenant, {})"
+).format(", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values()), _NAMES)
+# A text that PostgreSQL cannot hold, or an index of it: what a client sent is kept as far as it can be.
+_LONGEST = 1000
 
 
 def record(tx: Tx, rows: Sequence[Audited]) -> None:
     """Queue the rows, in one statement; the transaction does not commit without them."""
     if rows:
-        columns = [[getattr(row, name) for row in rows] for name in _COLUMNS if name != "detail"]
-        details = [msgspec.json.encode(row.detail).decode() if row.detail is not None else None for row in rows]
-        tx.defer(_INSERT, (tx.tenant_id, *columns, details))
+        tenant = str(tx.tenant_id)
+        tx.defer(*statement([(tenant, *msgspec.structs.astuple(row)) for row in rows]))
+
+
+def statement(rows: Sequence[tuple[Any, ...]]) -> Statement:
+    """Return the statement that adds rows: each its tenant's id as text, then the fields of Audited."""
+    if len(rows) == 1:
+        *values, detail = rows[0]
+        return _ONE, [*map(_storable, values), _json(detail)]
+    *columns, details = zip(*rows, strict=True)
+    return _MANY, [*(list(map(_storable, column)) for column in columns), list(map(_json, details))]
+
+
+def _storable(value: Any) -> Any:
+    if type(value) is str and ("\0" in value or len(value) > _LONGEST):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")[:_LONGEST]
+    return value
+
+
+def _json(detail: dict[str, Any] | None) -> str | None:
+    return None if detail is None else msgspec.json.encode(detail).decode().replace("\\u0000", "\\ufffd")
