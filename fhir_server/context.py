@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -57,13 +57,33 @@ class Grant(msgspec.Struct, frozen=True):
     purpose: Literal["BTG", "SUPPORT"] | None = None
 
 
+class Note(msgspec.Struct, frozen=True):
+    """One thing that a request saw, or was refused, for the audit; `outcome` is the HTTP status.
+
+    `type` is the resource type's code, `patient` the self_key of the patient whose data it was.
+    """
+
+    action: str
+    outcome: int = 200
+    type: int | None = None
+    id: str | None = None
+    version: int | None = None
+    patient: int | None = None
+    query: bytes | None = None
+    detail: dict[str, Any] | None = None
+
+
 class Context(msgspec.Struct, frozen=True):
-    """Grant, moment and addresses of one request; `base` is the tenant's FHIR base without a final slash."""
+    """Grant, moment and addresses of one request; `base` is the tenant's FHIR base without a final slash.
+
+    `trail` is what was seen so far; the door has it committed before it answers.
+    """
 
     grant: Grant
     base: str
     now: datetime
     request_id: str
+    trail: list[Note] = []
 
     @property
     def tenant(self) -> Tenant:

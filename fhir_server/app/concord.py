@@ -26,6 +26,7 @@ from fhir_server.smart.policy import Rules
 from fhir_server.store import keys
 from fhir_server.store.database import Database
 from fhir_server.store.objects import Objects
+from fhir_server.store.recorder import Recorder
 from fhir_server.store.resources import Loader, Rids
 from fhir_server.store.shares import KnownShares
 from fhir_server.store.slow import Slow
@@ -102,6 +103,7 @@ def _service(settings: Settings, db: Database, secret: bytes) -> Service:
         Parameters(db, registry, hasher, indexer),
         KnownShares(db),
         Rules(hasher, registry),
+        Recorder(db),
     )
 
 

@@ -79,14 +79,15 @@ class BinaryDoor(msgspec.Struct, frozen=True):
             await answer.failed(wire.broken(answer.request_id), problem)
 
     async def _write(self, tenant: str, request: Request, body: Body, answer: _Answer) -> None:
-        ctx = await self.door.context(request.headers.get("authorization", ""), tenant, answer.request_id)
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise UnsupportedMedia("send the content of a Binary as it is, without Content-Encoding")
-        await answer.whole(await binary.write(self.door.service, ctx, request, body.chunks()))
+        async with self.door.entered(tenant, request, answer.request_id) as ctx:
+            if request.headers.get("content-encoding", "identity") != "identity":
+                raise UnsupportedMedia("send the content of a Binary as it is, without Content-Encoding")
+            response = await binary.write(self.door.service, ctx, request, body.chunks())
+        await answer.whole(response)
 
     async def _read(self, tenant: str, request: Request, answer: _Answer) -> None:
-        ctx = await self.door.context(request.headers.get("authorization", ""), tenant, answer.request_id)
-        found = await binary.read(self.door.service, ctx, request)
+        async with self.door.entered(tenant, request, answer.request_id) as ctx:
+            found = await binary.read(self.door.service, ctx, request)
         status, start, end, headers = _part(request.headers, found)
         await answer.begin(status, headers, end - start)
         if request.method == "GET" and start < end:

@@ -6,7 +6,8 @@ http://hl7.org/fhir/R4/http.html
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import msgspec
@@ -25,6 +26,7 @@ from fhir_server.http.wire import Receive, Scope, Send
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.table import dispatch
+from fhir_server.interactions.trail import Audit
 from fhir_server.smart.tokens import Verifier
 
 _log = structlog.get_logger()
@@ -101,25 +103,37 @@ class FhirDoor(msgspec.Struct, frozen=True):
             return await render.rendered(await page(tenant, base, inside), view, self.pack_from, keep=True)
         if inside.path[:1] == (_WELL_KNOWN,):
             raise NotFound("nothing is published at this address")
-        now = self.clock()
-        grant = await self._grant(request.headers.get("authorization", ""), tenant, base, now)
-        inside = await render.plain(inside, self.bounds.body)
-        inside = await render.as_json(inside, self.service.limits.max_entries)
-        require_depth(inside.body, self.bounds.depth)
+        async with self._entered(tenant, inside, request_id) as ctx:
+            inside = await render.plain(inside, self.bounds.body)
+            inside = await render.as_json(inside, self.service.limits.max_entries)
+            require_depth(inside.body, self.bounds.depth)
+            return await self._dispatched(ctx, inside)
+
+    async def _dispatched(self, ctx: Context, inside: Request) -> Response:
         try:
-            return await dispatch(self.service, Context(grant, base, in_milliseconds(now), request_id), inside)
+            return await dispatch(self.service, ctx, inside)
         finally:
             if self.service.db.slow.noted and (noted := self.service.db.slow.take()):
                 about = shown(inside, self.service.registry)
                 self.service.db.slow.tell(
-                    noted, self.service.db.explain, route=about, tenant=tenant.id, request_id=request_id
+                    noted, self.service.db.explain, route=about, tenant=ctx.tenant.id, request_id=ctx.request_id
                 )
 
-    async def context(self, authorization: str, tenant_name: str, request_id: str) -> Context:
-        """Return the context of a request that another door answers; raise as `authorize`."""
-        now = self.clock()
-        grant = await self.authorize(authorization, tenant_name)
-        return Context(grant, self._base(grant.tenant), in_milliseconds(now), request_id)
+    @asynccontextmanager
+    async def entered(self, tenant_name: str, request: Request, request_id: str) -> AsyncIterator[Context]:
+        """Give the context of a request that another door answers; at its end the audit is committed.
+
+        Raises NotFound, Unauthorized or Forbidden.
+        """
+        async with self._entered(await self._tenant(tenant_name), request, request_id) as ctx:
+            yield ctx
+
+    @asynccontextmanager
+    async def _entered(self, tenant: Tenant, request: Request, request_id: str) -> AsyncIterator[Context]:
+        now, base = self.clock(), self._base(tenant)
+        async with Audit(self.service, tenant, request, in_milliseconds(now), request_id) as audit:
+            grant = await self._grant(request.headers.get("authorization", ""), tenant, base, now)
+            yield audit.of(grant, base)
 
     async def authorize(self, authorization: str, tenant_name: str) -> Grant:
         """Return the grant of an Authorization header at a tenant; raise NotFound, Unauthorized or Forbidden."""

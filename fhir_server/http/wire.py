@@ -49,7 +49,9 @@ async def body_of(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 def head_of(scope: Scope) -> Request:
     """Return a request without its body."""
-    return Request(scope["method"], segments(scope["raw_path"])[1:], query_of(scope), headers_of(scope))
+    path, query = scope["raw_path"], scope.get("query_string", b"")
+    address = path + b"?" + query if query else path
+    return Request(scope["method"], segments(path)[1:], query_of(scope), headers_of(scope), address=address)
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

@@ -62,6 +62,7 @@ class Found(msgspec.Struct, frozen=True):
     updated: datetime
     self_key: int
     body: bytes
+    patient: int | None
     may: bool
 
 

@@ -26,7 +26,9 @@ async def current(service: Service, ctx: Context, request: Request, handler: Han
     """
     reads = request.method in ("GET", "HEAD") or request.path[-1:] == ("_search",)
     own = await service.of(ctx.tenant.id)
+    before = len(ctx.trail)
     for _ in range(_TRIES):
+        del ctx.trail[before:]
         try:
             answer = await handler(own, ctx, request)
         except Indexing as problem:

@@ -52,7 +52,10 @@ class Save(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """What became of a Save; `status` is HTTP's, `changed` is False where nothing had to be written."""
+    """What became of a Save; `status` is HTTP's, `changed` is False where nothing had to be written.
+
+    `patient` is the self_key of the patient whose data it is.
+    """
 
     type: str
     id: str
@@ -61,6 +64,7 @@ class Saved(msgspec.Struct, frozen=True):
     status: int
     body: bytes | None
     changed: bool
+    patient: int | None = None
 
 
 class Draft:

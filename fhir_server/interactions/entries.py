@@ -87,7 +87,8 @@ def request_of(item: Entry, path: str, prefer: str | None) -> Request:
     segments = tuple(unquote(s) for s in parts.path.strip("/").split("/") if s)
     # How an answer looks is said of the whole bundle.
     query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in ("_format", "_pretty")]
-    return Request(asked.method, segments, query, _headers(asked, prefer), bytes(item.resource))
+    headers = _headers(asked, prefer)
+    return Request(asked.method, segments, query, headers, bytes(item.resource), address=asked.url.encode())
 
 
 def _http_date(instant: str | None) -> str | None:

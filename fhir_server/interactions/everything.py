@@ -13,6 +13,7 @@ from conformance.r4.types import CODE_TYPES
 from conformance.structures import STORABLE
 from fhir_server.context import Context
 from fhir_server.errors import Forbidden, Gone, Invalid
+from fhir_server.interactions import trail
 from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.parameters import Given, beginning, ending, positive
@@ -52,8 +53,9 @@ async def everything(service: Service, ctx: Context, request: Request) -> Respon
         links.append(link("next", address, [*query, ("_cursor", cursor), *request.look]))
     entries = [
         entry(f"{ctx.base}/{CODE_TYPES[kind]}/{name}", body, mode="include" if rank == 2 else "match")
-        for rank, _, kind, name, body in page
+        for rank, _, kind, name, body, _ in page
     ]
+    trail.found(ctx, request, "$everything", (row[5] for row in page), owner)
     return Response(200, bundle("searchset", entries, links, ctx.now))
 
 

@@ -11,9 +11,9 @@ import msgspec
 
 from conformance.r4.types import CODE_TYPES, TYPE_CODES
 from conformance.structures import STORABLE, decode
-from fhir_server.context import Context
+from fhir_server.context import Context, Note
 from fhir_server.errors import Forbidden, Gone, Invalid, NotFound
-from fhir_server.interactions import answer
+from fhir_server.interactions import answer, trail
 from fhir_server.interactions.body import instant
 from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.message import Request, Response
@@ -29,6 +29,8 @@ from fhir_server.store import history as versions
 from fhir_server.store.history import Group, Version, Window
 
 _T = TypeVar("_T")
+# By how many segments the address has.
+_ACTIONS = {1: "history-system", 2: "history-type", 3: "history-instance"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MADE_HERE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -59,7 +61,11 @@ async def stored_version(service: Service, ctx: Context, request: Request) -> Re
     if version.body is None:
         raise Gone(f"version {wanted} of {resource_type}/{resource_id} is its deletion")
     body = cut(resource_type, version.body, asked(request.query, (resource_type,)))
-    return answer.fresh(request, body, version.version, version.updated)
+    shown = answer.fresh(request, body, version.version, version.updated)
+    of_row = msgspec.structs.replace(version, type=row.type, id=row.id, patient=row.patient)
+    for patient in _whose(service, ctx, of_row):
+        ctx.trail.append(Note("vread", shown.status, row.type, row.id, version.version, patient))
+    return shown
 
 
 async def history(service: Service, ctx: Context, request: Request) -> Response:
@@ -117,6 +123,8 @@ async def _page(
         if _may_see(service, ctx, CODE_TYPES[version.type], version.id, version.body, letter)
     ]
     told = total if len(seen) == len(page) else None
+    whose = (patient for version in seen for patient in _whose(service, ctx, version))
+    trail.found(ctx, request, _ACTIONS[len(request.path)], whose)
     return Response(200, bundle("history", [_entry(ctx.base, v, wanted) for v in seen], links, ctx.now, told))
 
 
@@ -127,6 +135,15 @@ def _may_see(service: Service, ctx: Context, name: str, resource_id: str, body: 
         return True
     entries = service.indexer.entries(ctx.tenant.id, ctx.base, name, resource_id, decode(name, body))
     return isinstance(tree, OfPatient) and entries.patient == tree.self_key
+
+
+def _whose(service: Service, ctx: Context, version: Version) -> set[int | None]:
+    """Return whose data a version is: that of the resource's patient now, and of the one it named itself."""
+    if version.body is None:
+        return {version.patient}
+    name = CODE_TYPES[version.type]
+    own = service.indexer.entries(ctx.tenant.id, ctx.base, name, version.id, decode(name, version.body)).patient
+    return {version.patient, own}
 
 
 def _entry(base: str, version: Version, wanted: Subset | None) -> bytes:

@@ -30,17 +30,18 @@ class Row(msgspec.Struct, frozen=True):
     rid: int
     id: str
     body: bytes
+    patient: int | None
 
 
 async def included(
     service: Service, ctx: Context, includes: Sequence[Include], matches: Sequence[Row], wanted: Subset | None = None
-) -> list[bytes]:
-    """Return the entries of included resources, each once and none that is a match, as far as the grant may read them.
+) -> tuple[list[bytes], list[Row]]:
+    """Return the entries of included resources, and the resources: each once and none that is a match.
 
-    Where there are more than the limit, the last entry is an outcome that says so.
+    As far as the grant may read them. Where there are more than the limit, the last entry is an outcome that says so.
     """
     if not includes or not matches:
-        return []
+        return [], []
     gathering = _Gathering(service, ctx, matches)
     asked, frontier = includes, matches
     while frontier and asked and not gathering.cut:
@@ -50,7 +51,7 @@ async def included(
         entry(f"{ctx.base}/{row.type}/{row.id}", cut(row.type, row.body, wanted, included=True), mode="include")
         for row in gathering.rows
     ]
-    return [*entries, gathering.outcome()] if gathering.cut else entries
+    return [*entries, gathering.outcome()] if gathering.cut else entries, gathering.rows
 
 
 class _Gathering:
@@ -81,7 +82,7 @@ class _Gathering:
         found = await self._service.db.fetch(
             self._ctx.tenant.id, statement.sql, statement.params, custom_plan=statement.pin
         )
-        fresh = [Row(CODE_TYPES[row[5]], row[0], row[1], row[4]) for row in found if row[0] not in self._known]
+        fresh = [Row(CODE_TYPES[row[5]], row[0], row[1], row[4], row[6]) for row in found if row[0] not in self._known]
         room = self._service.limits.max_included - len(self.rows)
         self.cut = len(fresh) > room
         kept = fresh[:room]

@@ -10,6 +10,7 @@ import msgspec
 from conformance.issue import error
 from fhir_server.context import Context
 from fhir_server.errors import Invalid
+from fhir_server.interactions import trail
 from fhir_server.interactions.bundle import bundle, entry, link
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.resolve import resolved
@@ -66,6 +67,8 @@ async def answer(
         for one in chosen
         if one.rid in by_rid
     ]
+    whose = (by_rid[one.rid][3] for one in chosen if one.rid in by_rid)
+    trail.found(ctx, request, request.path[-1], whose, choice.type)
     own = link("self", f"{ctx.base}/{'/'.join(request.path)}", [*shown, *request.look])
     return Response(200, bundle("searchset", entries, [own], ctx.now, len(entries)))
 

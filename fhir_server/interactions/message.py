@@ -15,7 +15,8 @@ FHIR_JSON = "application/fhir+json; charset=utf-8"
 class Request(msgspec.Struct, frozen=True):
     """`path` holds the decoded segments after the FHIR base; header names are lower case.
 
-    `look` holds what the client said of the look of the answer: links to other pages say it again.
+    `look` holds what the client said of the look of the answer: links to other pages say it again. `address` is path
+    and query as they came.
     """
 
     method: str
@@ -24,6 +25,7 @@ class Request(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     body: bytes = b""
     look: Sequence[tuple[str, str]] = ()
+    address: bytes = b""
 
 
 class Response(msgspec.Struct, frozen=True):

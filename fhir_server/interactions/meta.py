@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from conformance.structures import Refused, decode
-from fhir_server.context import Context
+from fhir_server.context import Context, Note
 from fhir_server.errors import Gone, Invalid
 from fhir_server.interactions.answer import versioned
 from fhir_server.interactions.body import members_of
@@ -32,6 +32,7 @@ async def meta(service: Service, ctx: Context, request: Request) -> Response:
     row = await find(service, ctx, *request.path[:2])
     if row.body is None:
         raise Gone(f"{'/'.join(request.path[:2])} was deleted")
+    ctx.trail.append(Note("$meta", 200, row.type, row.id, row.version, row.patient))
     return Response(200, _returned(row.body), versioned(row.version, row.updated))
 
 

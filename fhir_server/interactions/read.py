@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from conformance.r4.types import TYPE_CODES
-from fhir_server.context import Context
+from fhir_server.context import Context, Note
 from fhir_server.errors import Gone, NotFound
 from fhir_server.interactions import answer
 from fhir_server.interactions.content import whole
@@ -37,7 +37,9 @@ async def stored(service: Service, ctx: Context, request: Request) -> Response:
     if row.body is None:
         raise Gone(f"{resource_type}/{resource_id} was deleted")
     body = cut(resource_type, row.body, asked(request.query, (resource_type,)))
-    return answer.fresh(request, body, row.version, row.updated)
+    shown = answer.fresh(request, body, row.version, row.updated)
+    ctx.trail.append(Note("read", shown.status, row.type, row.id, row.version, row.patient))
+    return shown
 
 
 async def find(service: Service, ctx: Context, resource_type: str, resource_id: str, letter: str = "r") -> Current:

@@ -50,9 +50,10 @@ async def save(
     audit.record(
         tx,
         [
-            _audited(draft.asked or ctx, one)
-            for draft, (one, _) in zip(found.drafts, settled, strict=True)
-            if one.changed
+            row
+            for draft, (one, write) in zip(found.drafts, settled, strict=True)
+            if write
+            for row in _audited(draft.asked or ctx, one, write)
         ],
     )
     return [
@@ -99,13 +100,13 @@ async def _current(tx: Tx, drafts: Sequence[Draft]) -> Mapping[int, Current]:
 def _settle(now: datetime, draft: Draft, row: Current | None) -> tuple[Saved, Write | None]:
     """Decide version and status of one draft against the row it meets."""
     if draft.kept and (found := draft.found):
-        return Saved(draft.type, draft.id, found.version, found.updated, 200, found.body, False), None
+        return Saved(draft.type, draft.id, found.version, found.updated, 200, found.body, False, found.patient), None
     _as_found(draft, row)
     _precondition(draft, row)
     if draft.members is None:
         return _deletion(now, draft, row)
     if row and row.body is not None and _same(draft, row):
-        return Saved(draft.type, draft.id, row.version, row.updated, 200, row.body, False), None
+        return Saved(draft.type, draft.id, row.version, row.updated, 200, row.body, False, row.patient), None
     version = row.version + 1 if row else 1
     body = stamped(draft.members, draft.type, draft.id, version, now)
     status = 200 if row and row.body is not None else 201
@@ -158,7 +159,14 @@ async def _store(service: Service, tx: Tx, writes: Sequence[Write], generation: 
     resources.write(tx, writes, generation)
 
 
-def _audited(ctx: Context, saved: Saved) -> Audited:
+def _audited(ctx: Context, saved: Saved, write: Write) -> list[Audited]:
+    """Return the rows that tell of a write: for the patient whose data it is, and the one whose it was before."""
+    now = write.entries.patient if write.entries else None
+    before = write.previous.patient if write.previous else None
+    return [_row(ctx, saved, patient) for patient in {now, before} - {None} or {None}]
+
+
+def _row(ctx: Context, saved: Saved, patient: int | None) -> Audited:
     return Audited(
         at=ctx.now,
         action=_ACTION[saved.status],
@@ -169,4 +177,7 @@ def _audited(ctx: Context, saved: Saved) -> Audited:
         type=TYPE_CODES[saved.type],
         resource_id=saved.id,
         version=saved.version,
+        patient=patient,
+        purpose=ctx.grant.purpose,
+        token=ctx.grant.jti or None,
     )

@@ -16,7 +16,7 @@ from conformance.r4.types import CODE_TYPES
 from conformance.structures import STORABLE
 from fhir_server.context import Context
 from fhir_server.errors import Forbidden, Invalid, TooLarge, UnsupportedMedia
-from fhir_server.interactions import subset, totals
+from fhir_server.interactions import subset, totals, trail
 from fhir_server.interactions.bundle import Link, bundle, entry, link
 from fhir_server.interactions.include import Row, included
 from fhir_server.interactions.message import Request, Response, preference, require_id
@@ -124,11 +124,15 @@ async def _answer(service: Service, ctx: Context, request: Request, where: Where
     rows = await _rows(service, ctx, parts) if asked.count else []
     page = rows[: asked.count]
     total = await totals.total(service, ctx, parts, len(rows))
-    matches = [Row(asked.type if len(parts) == 1 else CODE_TYPES[row[-1]], row[0], row[1], row[4]) for row in page]
+    only = asked.type if len(parts) == 1 else ""
+    matches = [Row(only or CODE_TYPES[row[-1]], row[0], row[1], row[4], row[5]) for row in page]
     entries = [
         entry(f"{ctx.base}/{row.type}/{row.id}", cut(row.type, row.body, wanted), mode="match") for row in matches
     ]
-    entries += await included(service, ctx, asked.includes, matches, wanted)
+    beside, others = await included(service, ctx, asked.includes, matches, wanted)
+    entries += beside
+    action = "search-type" if request.path else "search-system"
+    trail.found(ctx, request, action, (row.patient for row in [*matches, *others]), only)
     cursor = None
     if len(rows) > asked.count > 0:
         cursor = service.pager.sign(_bound(asked, where), ctx.tenant.id, ctx.grant.subject, page[-1])

@@ -18,6 +18,7 @@ from fhir_server.search.seal import Seal
 from fhir_server.smart.policy import Rules
 from fhir_server.store.database import Database
 from fhir_server.store.objects import Objects
+from fhir_server.store.recorder import Recorder
 from fhir_server.store.resources import Loader, Rids
 from fhir_server.store.shares import KnownShares
 
@@ -42,6 +43,7 @@ class Service(msgspec.Struct, frozen=True):
     parameters: Parameters
     shares: KnownShares
     rules: Rules
+    recorder: Recorder
     generation: int = 0
 
     async def of(self, tenant_id: int) -> Self:

@@ -13,8 +13,8 @@ import msgspec
 from conformance.r4 import facts
 from conformance.structures import STORABLE
 from fhir_server.context import Context
-from fhir_server.errors import NotAllowed, NotFound
-from fhir_server.interactions import batch
+from fhir_server.errors import FhirError, NotAllowed, NotFound
+from fhir_server.interactions import batch, trail
 from fhir_server.interactions.create import create
 from fhir_server.interactions.current import current
 from fhir_server.interactions.delete import delete
@@ -163,8 +163,19 @@ def find(method: str, path: tuple[str, ...]) -> Row:
 
 
 async def dispatch(service: Service, ctx: Context, request: Request) -> Response:
-    """Run one request; the handlers ask the policy before they touch a row."""
-    row = find(request.method, request.path)
-    if row.code in _BY_ID:
-        return await row.handler(service, ctx, request)
-    return await current(service, ctx, request, row.handler)
+    """Run one request; the handlers ask the policy before they touch a row. What it saw stands in the trail then."""
+    before = len(ctx.trail)
+    action = request.method
+    try:
+        row = find(request.method, request.path)
+        action = row.code if row.code != "operation" else row.shape[-1]
+        if row.code in _BY_ID:
+            answer = await row.handler(service, ctx, request)
+        else:
+            answer = await current(service, ctx, request, row.handler)
+    except FhirError as problem:
+        ctx.trail[before:] = [trail.refused(request, action, problem.status, problem.issues)]
+        raise
+    if len(ctx.trail) == before and action not in trail.WRITTEN:
+        ctx.trail.append(trail.done(request, action, answer.status))
+    return answer

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fhir_server.context import Context
+from conformance.r4.types import TYPE_CODES
+from fhir_server.context import Context, Note
 from fhir_server.interactions import define
 from fhir_server.interactions.content import lifted
 from fhir_server.interactions.draft import Save, Saved
@@ -41,6 +42,12 @@ async def commit(service: Service, ctx: Context, saves: Sequence[Save]) -> list[
 async def _once(service: Service, ctx: Context, saves: Sequence[Save], guard: Guard) -> list[Saved]:
     async with service.db.transaction(ctx.tenant.id) as tx:
         done = await save(service, ctx, tx, saves, guard)
+    # The client is shown what was there already.
+    ctx.trail.extend(_seen(saved) for saved in done if saved.body is not None and not saved.changed)
     if any(saved.type == define.TYPE and saved.changed for saved in done):
         service.parameters.forget(ctx.tenant.id)
     return done
+
+
+def _seen(saved: Saved) -> Note:
+    return Note("read", saved.status, TYPE_CODES[saved.type], saved.id, saved.version, saved.patient)

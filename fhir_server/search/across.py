@@ -20,7 +20,7 @@ Part = tuple[SearchRequest, Tree]
 
 
 def select(parts: Sequence[Part], tenant_id: int, shares: Shares = UNKNOWN) -> Statement:
-    """Return the statement for a page of rows (rid, id, version, updated, body, values of sort keys, type), one more.
+    """Return the statement for rows of a page and one more: rid, id, version, updated, body, patient, sort keys, type.
 
     All parts have the same order, count and position. Raises Invalid for an order that types do not share.
     """

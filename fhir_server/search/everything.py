@@ -105,7 +105,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def select(of: Compartment, wanted: Wanted, tenant_id: int) -> Statement:
-    """Return the statement for rows (rank, rid, type, id, body) of a page, and one row more to tell of a next.
+    """Return the statement for rows (rank, rid, type, id, body, patient) of a page, and one row more to tell of a next.
 
     The compartment is looked up once, without bodies; what it refers to only where members do not fill the page.
     """
@@ -127,7 +127,7 @@ def select(of: Compartment, wanted: Wanted, tenant_id: int) -> Statement:
         " and resource.rid <> all(array(select rid from member)) and not resource.keys && %s::bigint[]"
         " and (2, resource.rid) > (%s, %s) order by resource.rid + 0 limit %s),"
         " found as materialized (select * from page union all select * from other order by rank, rid limit %s)"
-        " select found.rank, resource.rid, resource.type, resource.id, resource.body"
+        " select found.rank, resource.rid, resource.type, resource.id, resource.body, resource.patient"
         " from found join resource on resource.tenant_id = %s and resource.rid = found.rid order by 1, 2"
     )
     more = wanted.count + 1

@@ -33,10 +33,10 @@ def moments(asked: SearchRequest, date: str, element: str, tenant_id: int, restr
 
 
 def bodies(rids: Sequence[int], tenant_id: int, restrict: Tree) -> Statement:
-    """Return the statement for rows (rid, id, body) of these that the grant still may see."""
+    """Return the statement for rows (rid, id, body, patient) of these that the grant still may see."""
     allowed, values = condition(seen_by(restrict), tenant_id)
     sql = (
-        "select resource.rid, resource.id, resource.body from resource where resource.tenant_id = %s"  # noqa: S608
+        "select resource.rid, resource.id, resource.body, resource.patient from resource where resource.tenant_id = %s"  # noqa: S608
         f" and resource.rid = any(%s::bigint[]) and resource.body is not null and {allowed or 'true'}"
     )
     return Statement(sql, (tenant_id, list(rids), *values), True)

@@ -14,8 +14,10 @@ from conformance.r4.types import TYPE_CODES
 from fhir_server.search.plan import Statement, condition, rows_of
 from fhir_server.search.tree import AnyKey, Everything, Reverse, Tree
 
-# Rows (rid, id, version, updated, body, type).
-_COLUMNS = "resource.rid, resource.id, resource.version, resource.updated, resource.body, resource.type"
+# Rows (rid, id, version, updated, body, type, patient).
+_COLUMNS = (
+    "resource.rid, resource.id, resource.version, resource.updated, resource.body, resource.type, resource.patient"
+)
 
 
 def targets(resource_type: str, tree: Tree, tenant_id: int, restrict: Tree, limit: int) -> Statement:

@@ -18,7 +18,7 @@ from fhir_server.search.request import Position
 from fhir_server.search.sort import Kind, Sort
 from fhir_server.search.tree import And, DateMatch, NumberMatch, Tree, all_of
 
-ROW = "resource.rid, resource.id, resource.version, resource.updated, resource.body"
+ROW = "resource.rid, resource.id, resource.version, resource.updated, resource.body, resource.patient"
 # Table, column and SQL type of what a key compares.
 _NARROW: dict[Kind, tuple[str, str, str]] = {
     "date": ("idx_date", "lo", "timestamptz"),
@@ -65,7 +65,7 @@ def rest(page: Page, where: Sql) -> Sql:
 
 
 def behind(sort: Sequence[Sort]) -> list[int]:
-    """Return which keys' values a row of a page has behind its five columns, in their order."""
+    """Return which keys' values a row of a page has behind its six columns, in their order."""
     return [at for at, key in enumerate(sort) if key.kind not in _COLUMN]
 
 

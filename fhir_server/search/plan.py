@@ -64,10 +64,10 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def select(request: SearchRequest, tenant_id: int, restrict: Tree, shares: Shares = UNKNOWN) -> Statement:
-    """Return the statement for a page of rows (rid, id, version, updated, body), and one row more to tell of a next.
+    """Return the statement for a page of rows, and one row more to tell of a next.
 
-    Behind these columns stand the values of sort keys that are in no column, `order.behind`. `restrict` is what the
-    grant may see, `shares` tells which keys are common.
+    A row is rid, id, version, updated, body, patient. Behind these columns stand the values of sort keys that are in no
+    column, `order.behind`. `restrict` is what the grant may see, `shares` tells which keys are common.
     """
     tree = all_of((request.tree, restrict, _found_by(restrict)))
     parts = _of_one_date(tree.parts if isinstance(tree, And) else (tree,))

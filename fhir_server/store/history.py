@@ -19,7 +19,7 @@ from fhir_server.store.rows import Current
 
 
 class Version(msgspec.Struct, frozen=True):
-    """One version; `body` None means that it was the deletion."""
+    """One version; `body` None means that it was the deletion, `patient` is that of the current one."""
 
     version: int
     updated: datetime
@@ -27,6 +27,7 @@ class Version(msgspec.Struct, frozen=True):
     rid: int = 0
     type: int = 0
     id: str = ""
+    patient: int | None = None
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -75,7 +76,7 @@ async def page(db: Database, tenant_id: int, groups: Sequence[Group], window: Wi
         f"with found as (select * from ({' union all '.join(sql for sql, _ in pieces)}) found"  # noqa: S608
         f" order by {order} limit %s)"
         " select found.version, found.updated,"
-        " case when found.version = r.version then r.body else h.body end, r.rid, r.type, r.id"
+        " case when found.version = r.version then r.body else h.body end, r.rid, r.type, r.id, r.patient"
         " from found join resource r on r.tenant_id = %s and r.rid = found.rid"
         " left join resource_history h on h.tenant_id = %s and h.rid = found.rid and h.version = found.version"
         f" order by {order}"

@@ -10,13 +10,13 @@ import msgspec
 
 from fhir_server.store.database import Database
 
-COLUMNS = "rid, type, id, version, updated, self_key, keys, body, narrow_hash"
+COLUMNS = "rid, type, id, version, updated, self_key, keys, body, narrow_hash, patient"
 
 
 class Current(msgspec.Struct, frozen=True):
     """The newest version of a resource; `body` None means that it was deleted.
 
-    `narrow_hash` is `narrow.digest` of its entries.
+    `narrow_hash` is `narrow.digest` of its entries, `patient` the self_key of the patient in whose compartment it is.
     """
 
     rid: int
@@ -28,6 +28,7 @@ class Current(msgspec.Struct, frozen=True):
     keys: list[int]
     body: bytes | None
     narrow_hash: int = 0
+    patient: int | None = None
 
 
 _READ = f"select {COLUMNS} from resource where tenant_id = %s and type = %s and id = %s"  # noqa: S608

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TSVECTOR
 
-from fhir_server.store import schema_care, schema_engine, schema_oauth, schema_people, schema_sessions
+from fhir_server.store import schema_audit, schema_care, schema_engine, schema_oauth, schema_people, schema_sessions
 from fhir_server.store.columns import INSTANT, NOW, may, must, tenant_id
 from fhir_server.store.columns import metadata as metadata
 
@@ -36,7 +36,7 @@ WITHOUT_RLS = frozenset(
     | {*schema_sessions.OPEN}
 )
 # The modules that declare the rest of the tables.
-MORE = (schema_engine, schema_care, schema_oauth, schema_people, schema_sessions)
+MORE = (schema_audit, schema_engine, schema_care, schema_oauth, schema_people, schema_sessions)
 # Partitioned by day, in UTC, with a default partition for what falls outside.
 BY_DAY = ("inbox", "audit")
 # Under row-level security an index serves only operators marked as telling nothing of the rows they refuse.
@@ -342,23 +342,4 @@ load_mark = Table(
     must("first", BigInteger),  # items of it, `first` to `last`, that are in
     must("last", BigInteger),
     PrimaryKeyConstraint("tenant_id", "source", "first", name="load_mark_pkey"),
-)
-
-audit = Table(
-    "audit",
-    metadata,
-    tenant_id(),
-    must("at", INSTANT),
-    must("id", BigInteger, server_default=text("nextval('audit_id'::regclass)")),
-    must("action", Text),
-    may("subject", Text),
-    may("client", Text),
-    may("type", SmallInteger),
-    may("resource_id", Text),
-    may("version", Integer),
-    must("outcome", SmallInteger),  # HTTP status
-    may("request_id", Text),
-    may("detail", JSONB),
-    PrimaryKeyConstraint("tenant_id", "at", "id", name="audit_pkey"),
-    postgresql_partition_by="range (at)",
 )
