@@ -96,7 +96,8 @@ class Audit:
 
 def text_of(request: Request) -> bytes:
     """Return the request as it came, with the form of a search, as far as it is kept."""
-    form = b"\r\n\r\n" + request.body if request.body and request.path[-1:] == ("_search",) else b""
+    is_form = request.body and request.address.partition(b"?")[0].endswith(b"/_search")
+    form = b"\r\n\r\n" + request.body if is_form else b""
     return (request.method.encode() + b" " + request.address + form)[:_LONGEST]
 
 
