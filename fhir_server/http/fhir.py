@@ -135,6 +135,12 @@ class FhirDoor(msgspec.Struct, frozen=True):
             grant = await self._grant(request.headers.get("authorization", ""), tenant, base, now)
             yield audit.of(grant, base)
 
+    async def context(self, authorization: str, tenant_name: str, request_id: str) -> Context:
+        """Return the context of a request that is answered elsewhere, and audited there; raise as `authorize`."""
+        now = self.clock()
+        grant = await self.authorize(authorization, tenant_name)
+        return Context(grant, self._base(grant.tenant), in_milliseconds(now), request_id)
+
     async def authorize(self, authorization: str, tenant_name: str) -> Grant:
         """Return the grant of an Authorization header at a tenant; raise NotFound, Unauthorized or Forbidden."""
         tenant = await self._tenant(tenant_name)

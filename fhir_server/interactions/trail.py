@@ -12,7 +12,7 @@ from typing import Self
 from conformance.issue import Issue
 from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context, Grant, Note, Tenant
-from fhir_server.errors import Busy, FhirError
+from fhir_server.errors import Busy, FhirError, TooMany
 from fhir_server.interactions.message import Request
 from fhir_server.interactions.service import Service
 from fhir_server.store.recorder import Row
@@ -20,6 +20,8 @@ from fhir_server.store.recorder import Row
 # These are audited as they are written, or entry by entry.
 WRITTEN = frozenset(("create", "update", "patch", "delete", "transaction"))
 _LONGEST = 8192
+# Such a request costs nothing more: a flood of them must not become a flood of rows.
+_TURNED_AWAY = (Busy, TooMany)
 
 
 def found(ctx: Context, request: Request, action: str, patients: Iterable[int | None], type_: str = "") -> None:
@@ -65,7 +67,7 @@ class Audit:
     async def __aexit__(self, _: object, failure: BaseException | None, __: object) -> None:
         trail = self._ctx.trail if self._ctx else []
         if failure is not None:
-            if not isinstance(failure, Exception) or type(failure) is Busy:
+            if not isinstance(failure, Exception) or type(failure) in _TURNED_AWAY:
                 return
             status, issues = (failure.status, failure.issues) if isinstance(failure, FhirError) else (500, ())
             if not trail or trail[-1].outcome != status:
