@@ -48,20 +48,22 @@ _NORMATIVE = frozenset(
 _SYSTEM_LEVEL = ("transaction", "batch", "search-system", "history-system")
 
 
-def _security(token_uri: str) -> dict[str, Any]:
+def _security(oauth: Mapping[str, str]) -> dict[str, Any]:
     """Return where tokens come from, also in the extension that was there before the well-known document."""
     return {
-        "cors": False,
+        "cors": True,
         "service": [{"coding": [{"system": _SECURITY_SERVICE, "code": "SMART-on-FHIR"}]}],
         "description": "A bearer token with SMART scopes is required.",
-        "extension": [{"url": _OAUTH_URIS, "extension": [{"url": "token", "valueUri": token_uri}]}],
+        "extension": [
+            {"url": _OAUTH_URIS, "extension": [{"url": name, "valueUri": uri} for name, uri in oauth.items()]}
+        ],
     }
 
 
 def capability_statement(
     *,
     base: str,
-    token_uri: str,
+    oauth: Mapping[str, str],
     software: str,
     published: datetime,
     types: Iterable[str],
@@ -72,7 +74,7 @@ def capability_statement(
     of_every_type: Mapping[str, Any],
     operations: Callable[[str], Sequence[Mapping[str, str]]],
 ) -> bytes:
-    """Return the statement of a server at `base`, whose tokens come from `token_uri`, as JSON.
+    """Return the statement of a server at `base`, whose authorization server has the addresses `oauth`, as JSON.
 
     `interactions` are FHIR's codes; `parameters` gives (code, type, definition or "") of the search parameters;
     `references` gives (code, targets) of those that can be included;
@@ -98,7 +100,7 @@ def capability_statement(
         "rest": [
             {
                 "mode": "server",
-                "security": _security(token_uri),
+                "security": _security(oauth),
                 "resource": [
                     _resource(name, codes, parameters.get(name, ()), {**of_every_type, "operation": operations(name)})
                     | _includes(name, references)

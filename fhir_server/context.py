@@ -94,3 +94,8 @@ class Context(msgspec.Struct, frozen=True):
 def fhir_base(base_url: str, tenant: Tenant) -> str:
     """Return the FHIR base of a tenant: issuer, audience and start of every link."""
     return f"{base_url}/{tenant.name}/fhir"
+
+
+def oauth_address(base_url: str, tenant: Tenant, name: str) -> str:
+    """Return the address of a tenant's authorization server called `name`: authorize, token, jwks …"""
+    return f"{base_url}/{tenant.name}/oauth/{name}"

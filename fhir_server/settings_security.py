@@ -15,9 +15,21 @@ class SecuritySettings(SessionSettings):
         None, "Reserved, not read yet: the key that wraps each tenant's data key, 32 random bytes in base64."
     )
     backend_token_lifetime: int = row(
-        300, "Lifetime of an access token that a backend service gets for its assertion.", unit="s", ge=1, le=3600
+        300, "Lifetime of an access token that a backend service gets for its assertion.", unit="s", ge=1, le=300
     )
-    token_lifetime: int = row(3600, "Lifetime of an access token for which no other is asked.", unit="s", ge=1)
+    token_lifetime: int = row(
+        3600, "Lifetime of an access token of an app, and of one for which no other is asked.", unit="s", ge=1
+    )
+    refresh_token_lifetime: int = row(
+        100 * 86_400, "How long a refresh token is good; each use gives a new one.", unit="s", ge=60
+    )
+    code_lifetime: int = row(60, "How long an app may take to redeem an authorization code.", unit="s", ge=1, le=600)
+    authorization_timeout: int = row(
+        1800, "How long a person may take to sign in and agree to what an app asks for.", unit="s", ge=60, le=86_400
+    )
+    launch_lifetime: int = row(
+        300, "How long an app that was started from here may take to ask.", unit="s", ge=10, le=3600
+    )
     care_before_appointment: int = row(
         7, "How long before an appointment its practitioners are the patient's physicians.", unit="days", ge=0, le=365
     )

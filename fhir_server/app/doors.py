@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from fhir_server.app.accounts import accounts_of
+from fhir_server.app.authorization import issuer_of
 from fhir_server.app.concord import VERSION, Concord
 from fhir_server.app.guards import gate_of
 from fhir_server.console import account, signin
@@ -23,7 +23,6 @@ from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
 from fhir_server.http.who import Who
 from fhir_server.settings import Settings
-from fhir_server.smart.issuing import Issuer
 from fhir_server.smart.tokens import Verifier
 from fhir_server.store import keys, overview, standing, tenants
 
@@ -80,11 +79,6 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     answer_pages(pages)
     pages.include_router(api.routes(concord.db, who.context))
     pages.include_router(clinic.routes(concord.service, who.context))
-    pages.include_router(oauth.routes(_issuer(concord), tenants.finder(concord.db)))
+    pages.include_router(oauth.routes(issuer_of(concord, door.verifier.forget), tenants.finder(concord.db)))
     api.tell_failures(pages)
     return pages
-
-
-def _issuer(concord: Concord) -> Issuer:
-    lifetime = timedelta(seconds=concord.settings.backend_token_lifetime)
-    return Issuer(concord.db, concord.base_url, concord.clock, lifetime)

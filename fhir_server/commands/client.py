@@ -1,9 +1,8 @@
-"""concord client: the applications of a tenant that may ask for tokens by themselves."""
+"""concord client: the applications of a tenant."""
 
 from __future__ import annotations
 
 import json
-import uuid
 from pathlib import Path
 from typing import Annotated
 
@@ -12,54 +11,65 @@ from rich.console import Console
 from rich.table import Table
 
 from fhir_server.commands.runtime import DataDir, TenantName, installation, run, settings_of, with_address
+from fhir_server.context import oauth_address
 from fhir_server.errors import Invalid, NotFound
-from fhir_server.smart.assertion import require_jwks
-from fhir_server.smart.issuing import token_endpoint
-from fhir_server.smart.scopes import require_scopes
+from fhir_server.smart import opaque
+from fhir_server.smart.registration import Registration, registered
 from fhir_server.store import clients
-from fhir_server.store.clients import Client
+from fhir_server.store.clients import Client, Kind
 
-app = typer.Typer(help="Register backend services: clients that prove by a key who they are.", no_args_is_help=True)
+app = typer.Typer(help="Register the applications that may ask for tokens.", no_args_is_help=True)
 
 
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="What people call the application.")],
     tenant: TenantName,
-    jwks: Annotated[Path, typer.Option(help="File with its public keys (JWK set); RS384 or ES384.")],
-    scopes: Annotated[str, typer.Option(help="The most it may be granted: system scopes, separated by spaces.")],
+    scopes: Annotated[str, typer.Option(help="The most it may be granted, separated by spaces.")],
+    kind: Annotated[
+        Kind, typer.Option(help="How it proves who it is: not at all, by a secret, or by a key.")
+    ] = "asymmetric",
+    jwks: Annotated[Path | None, typer.Option(help="File with its public keys (JWK set); RS384 or ES384.")] = None,
+    jwks_uri: Annotated[str | None, typer.Option(help="Address of its public keys, instead of a file.")] = None,
+    redirect_uri: Annotated[
+        list[str] | None, typer.Option(help="Where people are sent back to; may stand there more than once.")
+    ] = None,
+    launch_uri: Annotated[str | None, typer.Option(help="Where it is started from here, with a patient.")] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Web pages that may call from a browser, beside the redirect URIs'.")
+    ] = None,
     client_id: Annotated[str | None, typer.Option(help="Its client_id; made up where it is not given.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Register a backend service and print its client_id alone on standard output."""
+    """Register an application; print its client_id, and below it the secret of a symmetric one, which is shown once."""
     settings = with_address(settings_of(data_dir=data_dir))
 
     async def work(dsn: str) -> None:
-        if any(scope.context != "system" for scope in require_scopes(scopes)):
-            raise Invalid("a backend service acts for itself: its scopes begin with system/")
-        made = client_id or str(uuid.uuid4())
-        if not 0 < len(made) <= 255 or not made.isprintable():
-            raise Invalid("a client_id has 1 to 255 printable characters")
+        asked = Registration(
+            name=name, kind=kind, scope=scopes, client_id=client_id, redirect_uris=redirect_uri or (),
+            launch_uri=launch_uri, jwks=_read(jwks) if jwks else None, jwks_uri=jwks_uri, origins=origin or (),
+        )  # fmt: skip
         async with installation(settings, dsn, tenant) as (concord, found):
-            client = Client(made, name, scopes, require_jwks(_read(jwks)), concord.clock())
+            client, secret = registered(asked, concord.clock())
             await clients.add(concord.db, found.id, client)
-            typer.echo(f"it gets its tokens at {token_endpoint(concord.base_url, found)}", err=True)
-            typer.echo(made)
+            typer.echo(f"it gets its tokens at {oauth_address(concord.base_url, found, 'token')}", err=True)
+            typer.echo("\n".join([client.client_id, *([secret] if secret else [])]))
 
     run(settings, work)
 
 
 @app.command("list")
 def list_(tenant: TenantName, data_dir: DataDir = None) -> None:
-    """List the backend services of a tenant."""
+    """List the applications of a tenant."""
     settings = with_address(settings_of(data_dir=data_dir))
 
     async def work(dsn: str) -> None:
         async with installation(settings, dsn, tenant) as (concord, found):
-            table = Table("Client", "Name", "Scopes", "Keys", "State")
+            table = Table("Client", "Name", "Kind", "Scopes", "Keys", "Redirect URIs", "State")
             for one in await clients.all_of(concord.db, found.id):
-                kids = ", ".join(key["kid"] for key in one.jwks["keys"])
-                table.add_row(one.client_id, one.name, one.scope, kids, "disabled" if one.disabled else "active")
+                state = "disabled" if one.disabled else "active"
+                uris = "\n".join(one.redirect_uris)
+                table.add_row(one.client_id, one.name, one.kind, one.scope, _keys(one), uris, state)
             Console().print(table)
 
     run(settings, work)
@@ -67,7 +77,7 @@ def list_(tenant: TenantName, data_dir: DataDir = None) -> None:
 
 @app.command()
 def disable(client_id: str, tenant: TenantName, data_dir: DataDir = None) -> None:
-    """Give a backend service no more tokens; those it has expire within minutes."""
+    """Give an application no more tokens; those it has stop within a second or so."""
     settings = with_address(settings_of(data_dir=data_dir))
 
     async def work(dsn: str) -> None:
@@ -77,6 +87,27 @@ def disable(client_id: str, tenant: TenantName, data_dir: DataDir = None) -> Non
             typer.echo(f"{client_id} is disabled")
 
     run(settings, work)
+
+
+@app.command("new-secret")
+def new_secret(client_id: str, tenant: TenantName, data_dir: DataDir = None) -> None:
+    """Give a symmetric application another secret, shown once; the old one is good no more."""
+    settings = with_address(settings_of(data_dir=data_dir))
+
+    async def work(dsn: str) -> None:
+        async with installation(settings, dsn, tenant) as (concord, found):
+            secret = opaque.new()
+            if not await clients.change_secret(concord.db, found.id, client_id, opaque.hashed(secret)):
+                raise NotFound(f"there is no client {client_id} with a secret in this tenant")
+            typer.echo(secret)
+
+    run(settings, work)
+
+
+def _keys(client: Client) -> str:
+    if client.jwks is None:
+        return client.jwks_uri or ""
+    return ", ".join(key["kid"] for key in client.jwks["keys"])
 
 
 def _read(path: Path) -> object:

@@ -1,4 +1,4 @@
-"""The authorization server of a tenant, /{tenant}/oauth/…: the token endpoint and the keys that verify its tokens.
+"""The authorization server of a tenant as programs see it, /{tenant}/oauth/…: tokens, keys, style.
 
 https://www.rfc-editor.org/rfc/rfc6749#section-5 · https://www.rfc-editor.org/rfc/rfc7517#section-5
 """
@@ -21,6 +21,21 @@ _FORM = "application/x-www-form-urlencoded"
 _LARGEST = 64 * 1024
 _MOST_FIELDS = 50
 _NOT_KEPT = {"cache-control": "no-store", "pragma": "no-cache"}
+_PUBLIC = {"cache-control": "max-age=300", "access-control-allow-origin": "*"}
+# https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html#styling: the colours of our own pages.
+_STYLE = {
+    "color_background": "#fbfbf9",
+    "color_error": "#b3402f",
+    "color_highlight": "#235a97",
+    "color_modal_backdrop": "",
+    "color_success": "#2f7d5b",
+    "color_text": "#1c2733",
+    "dim_border_radius": "5px",
+    "dim_font_size": "16px",
+    "dim_spacing_size": "16px",
+    "font_family_body": "system-ui, sans-serif",
+    "font_family_heading": "system-ui, sans-serif",
+}
 
 TenantOf = Callable[[str], Awaitable[Tenant | None]]
 
@@ -37,40 +52,46 @@ def routes(issuer: Issuer, tenant_of: TenantOf) -> APIRouter:
 
     @router.post("/token")
     async def token(tenant: str, request: Request) -> Response:
-        """Give an access token to a backend service for its signed assertion."""
+        """Give an access token for a code, a refresh token, or, to a backend service, for its signed assertion."""
         found = await known(tenant)
+        authorization = request.headers.get("authorization", "")
         try:
-            form = await _form(request)
-            grant_type = form.get("grant_type")
-            if grant_type is None:
-                raise Refusal("invalid_request", "grant_type is needed: client_credentials")
-            if grant_type != "client_credentials":
-                raise Refusal("unsupported_grant_type", "this server gives tokens for client_credentials")
-            given = await issuer.client_credentials(found, form)
+            return JSONResponse(await issuer.token(found, authorization, await form_of(request)), 200, _NOT_KEPT)
         except Refusal as refusal:
-            told = {"error": refusal.code, "error_description": refusal.description}
-            return JSONResponse(told, refusal.status, _NOT_KEPT)
-        return JSONResponse(given, 200, _NOT_KEPT)
+            return refused(refusal, authorization)
 
     @router.get("/jwks")
     async def jwks(tenant: str) -> Response:
         """Publish the keys that verify this tenant's tokens, those that sign no more included."""
         found = await known(tenant)
-        public = {"keys": await keys.public(issuer.db, found.id)}
-        return JSONResponse(public, 200, {"cache-control": "max-age=300", "access-control-allow-origin": "*"})
+        return JSONResponse({"keys": await keys.public(issuer.db, found.id)}, 200, _PUBLIC)
+
+    @router.get("/style.json")
+    async def style(tenant: str) -> Response:
+        """Publish how apps may look to fit in: smart_style_url."""
+        await known(tenant)
+        return JSONResponse(_STYLE, 200, _PUBLIC)
 
     return router
 
 
-async def _form(request: Request) -> dict[str, str]:
+def refused(refusal: Refusal, authorization: str) -> Response:
+    """Return a refusal as OAuth has it; who tried Basic is told so, as HTTP asks."""
+    told = {"error": refusal.code, "error_description": refusal.description}
+    basic = refusal.status == 401 and authorization.partition(" ")[0].lower() == "basic"
+    headers = {**_NOT_KEPT, "www-authenticate": 'Basic realm="Concord"'} if basic else _NOT_KEPT
+    return JSONResponse(told, refusal.status, headers)
+
+
+async def form_of(request: Request) -> dict[str, str]:
     """Return the fields of a form; raise Refusal for another kind of body, one too large, or a field that repeats."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise Refusal("invalid_request", f"the body of a token request is {_FORM}")
+        raise Refusal("invalid_request", f"the body of this request is {_FORM}")
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > _LARGEST:
-            raise Refusal("invalid_request", f"a token request has at most {_LARGEST} bytes")
+            raise Refusal("invalid_request", f"a form has at most {_LARGEST} bytes")
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
     except ValueError as problem:

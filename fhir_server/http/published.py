@@ -23,8 +23,7 @@ from fhir_server.search.include import references
 from fhir_server.search.match import LEAVES
 from fhir_server.search.own import Known
 from fhir_server.search.words import full_text
-from fhir_server.smart.discovery import smart_configuration
-from fhir_server.smart.issuing import token_endpoint
+from fhir_server.smart.discovery import oauth_uris, openid_configuration, smart_configuration
 
 Page = Callable[[Tenant, str, Request], Awaitable[Response]]
 
@@ -33,14 +32,15 @@ def pages(service: Service, base_url: str, moment: datetime, software: str) -> d
     """Return the pages by their path after the FHIR base; they are true since `moment`, of this version `software`."""
     return {
         ("metadata",): _metadata(service, base_url, moment, software),
-        (".well-known", "smart-configuration"): _smart_configuration(base_url),
+        (".well-known", "smart-configuration"): _document(base_url, smart_configuration),
+        (".well-known", "openid-configuration"): _document(base_url, openid_configuration),
     }
 
 
-def _smart_configuration(base_url: str) -> Page:
+def _document(base_url: str, made: Callable[[str, Tenant], bytes]) -> Page:
     async def page(tenant: Tenant, base: str, request: Request) -> Response:
         headers = {"content-type": "application/json", "access-control-allow-origin": "*"}
-        return Response(200, smart_configuration(base_url, tenant), headers)
+        return Response(200, made(base_url, tenant), headers)
 
     return page
 
@@ -53,7 +53,7 @@ def _metadata(service: Service, base_url: str, moment: datetime, software: str) 
         registry = known.watched()
         return capability_statement(
             base=base,
-            token_uri=token_endpoint(base_url, tenant),
+            oauth=oauth_uris(base_url, tenant),
             software=software,
             published=moment,
             types=STORABLE,

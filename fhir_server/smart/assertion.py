@@ -49,6 +49,12 @@ def claimed_client(text: str) -> str:
     return client_id
 
 
+def claimed_key(text: str) -> str | None:
+    """Return the id of the key that an assertion claims to be signed with, unverified."""
+    kid = _parsed(text)[0].get("kid")
+    return kid if isinstance(kid, str) else None
+
+
 def verify(text: str, client_id: str, jwks: Mapping[str, Any], audience: str, now: datetime) -> Assertion:
     """Return what an assertion says once its signature, header and claims hold; raise Refusal otherwise.
 

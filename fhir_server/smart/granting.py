@@ -1,15 +1,24 @@
-"""Which of the scopes that a client asks for it is granted: never more than it is registered for.
+"""Which of the scopes that are asked for are granted: never more than registered, than asked, than agreed to.
 
 https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from urllib.parse import quote, urlencode
+
 from fhir_server.context import Scope
 from fhir_server.smart.refusal import Refusal
 from fhir_server.smart.scopes import parse_scope, parse_scopes
 
+# Scopes that name no data: who signs in, what is open at the launch, for how long, and asking about others' tokens.
+IDENTITY = ("openid", "fhirUser", "profile")
+LAUNCH = ("launch", "launch/patient", "launch/encounter")
+REFRESH = ("offline_access", "online_access")
+INTROSPECTION = "introspection"
 _LETTERS = "cruds"
+_Key = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
 def backend_scope(asked: str, registered: str) -> str:
@@ -19,17 +28,48 @@ def backend_scope(asked: str, registered: str) -> str:
         raise Refusal("invalid_scope", "scope is needed: system scopes, separated by spaces")
     for text in texts:
         scope = parse_scope(text)
-        if scope is None or scope.context != "system":
+        if (scope is None or scope.context != "system") and text != INTROSPECTION:
             raise Refusal("invalid_scope", f"{text[:100]!r} is not a system scope such as system/Patient.rs")
-    granted: dict[str, set[str]] = {}
-    for one in parse_scopes(asked):
-        for most in parse_scopes(registered):
-            if most.context == "system" and (shared := _shared_type(one, most)):
-                granted.setdefault(shared, set()).update(set(one.interactions) & set(most.interactions))
-    found = [f"system/{name}.{_ordered(letters)}" for name, letters in granted.items() if letters]
-    if not found:
+    return _required(shared(asked, registered))
+
+
+def app_scope(asked: str, registered: str) -> str:
+    """Return what an app for people may be granted of what it asks for; raise Refusal where no such scope is left."""
+    texts = [text for text in asked.split() if not text.startswith("system/") and text != INTROSPECTION]
+    if not texts:
+        raise Refusal("invalid_scope", "scope is needed: scopes such as launch/patient and patient/*.rs")
+    return _required(shared(" ".join(texts), registered))
+
+
+def shared(one: str, other: str) -> str:
+    """Return the scopes that both lists cover: clinical ones as v2, the others as they stand in `one`.
+
+    Of scopes with parameters that differ the rows that both cover are left, so the parameters of both hold.
+    """
+    plain = [text for text in dict.fromkeys(one.split()) if parse_scope(text) is None and text in other.split()]
+    found: dict[_Key, set[str]] = {}
+    for left in parse_scopes(one):
+        for right in parse_scopes(other):
+            letters = set(left.interactions) & set(right.interactions)
+            if letters and left.context == right.context and (name := _shared_type(left, right)):
+                found.setdefault((left.context, name, _both(left, right)), set()).update(letters)
+    return " ".join([*plain, *(text_of(Scope(*key[:2], _ordered(found[key]), key[2])) for key in found)])
+
+
+def text_of(scope: Scope) -> str:
+    """Return a clinical scope as v2."""
+    query = f"?{urlencode(scope.params, quote_via=quote, safe='|:/,')}" if scope.params else ""
+    return f"{scope.context}/{scope.type}.{scope.interactions}{query}"
+
+
+def _required(granted: str) -> str:
+    if not granted:
         raise Refusal("invalid_scope", "this client is registered for none of these scopes")
-    return " ".join(found)
+    return granted
+
+
+def _both(left: Scope, right: Scope) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted({*left.params, *right.params}))
 
 
 def _shared_type(one: Scope, other: Scope) -> str | None:
@@ -38,5 +78,5 @@ def _shared_type(one: Scope, other: Scope) -> str | None:
     return other.type if one.type == "*" else None
 
 
-def _ordered(letters: set[str]) -> str:
+def _ordered(letters: Iterable[str]) -> str:
     return "".join(letter for letter in _LETTERS if letter in letters)

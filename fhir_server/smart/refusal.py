@@ -1,6 +1,7 @@
 """Why an OAuth endpoint refuses, in OAuth's words.
 
-https://www.rfc-editor.org/rfc/rfc6749#section-5.2
+https://www.rfc-editor.org/rfc/rfc6749#section-5.2 · https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1
+https://openid.net/specs/openid-connect-core-1_0.html#AuthError
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from typing import Literal
 
 Code = Literal[
     "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
-    "invalid_scope",
+    "invalid_scope", "unsupported_response_type", "access_denied", "invalid_token", "interaction_required",
+    "request_not_supported", "request_uri_not_supported",
 ]  # fmt: skip
 
 
@@ -20,4 +22,4 @@ class Refusal(Exception):
         super().__init__(f"{code}: {description}")
         self.code = code
         self.description = description
-        self.status = 401 if code == "invalid_client" else 400
+        self.status = 401 if code in ("invalid_client", "invalid_token") else 400

@@ -45,6 +45,7 @@ def mint(
     patient: str | None = None,
     encounter: str | None = None,
     grant_id: str | None = None,
+    jti: str | None = None,
     lifetime: timedelta = timedelta(hours=1),
 ) -> str:
     """Return a signed access token whose issuer and audience are the tenant's FHIR base.
@@ -61,7 +62,7 @@ def mint(
         "scope": scope,
         "iat": issued,
         "exp": issued + int(lifetime.total_seconds()),
-        "jti": str(uuid.uuid4()),
+        "jti": jti or str(uuid.uuid4()),
     }
     claims |= {
         name: value

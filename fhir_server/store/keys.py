@@ -5,17 +5,21 @@ https://www.rfc-editor.org/rfc/rfc7517 (JSON Web Key)
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, KeyParameters, RSAKey
 
 from fhir_server.errors import Invalid
 from fhir_server.store.database import Database
 
+# What signs access tokens, and what signs id_tokens: every OpenID Connect client knows the latter.
 ALGORITHM = "ES256"
+IDENTITY_ALGORITHM = "RS256"
+_RSA_BITS = 2048
 _SECRET_BYTES = 32
 
 
@@ -31,7 +35,8 @@ class SigningKey(msgspec.Struct, frozen=True):
 
 _COLUMNS = "tenant_id, kid, alg, jwk, retired is not null"
 _ACTIVE = (
-    f"select {_COLUMNS} from signing_key where tenant_id = %s and retired is null order by created desc, kid limit 1"  # noqa: S608
+    f"select {_COLUMNS} from signing_key where tenant_id = %s and alg = %s and retired is null"  # noqa: S608
+    " order by created desc, kid limit 1"
 )
 
 
@@ -46,17 +51,18 @@ async def installation_secret(db: Database) -> bytes:
     return found
 
 
-async def active(db: Database, tenant_id: int) -> SigningKey:
-    """Return the newest key that signs for the tenant, made on first use. Raises Invalid for an unknown tenant."""
-    rows = await db.fetch(None, _ACTIVE, (tenant_id,))
-    return SigningKey(*rows[0]) if rows else await _first(db, tenant_id)
+async def active(db: Database, tenant_id: int, alg: str = ALGORITHM) -> SigningKey:
+    """Return the newest key that signs so for the tenant, made on first use. Raises Invalid for an unknown tenant."""
+    rows = await db.fetch(None, _ACTIVE, (tenant_id, alg))
+    return SigningKey(*rows[0]) if rows else await _first(db, tenant_id, alg)
 
 
-async def rotate(db: Database, tenant_id: int) -> SigningKey:
-    """Retire the tenant's keys and return a new one; tokens signed before stay good until they expire."""
-    key = _generated(tenant_id)
+async def rotate(db: Database, tenant_id: int, alg: str = ALGORITHM) -> SigningKey:
+    """Retire the tenant's keys that sign so and return a new one; what they signed stays good until it expires."""
+    key = await _generated(tenant_id, alg)
+    retire = "update signing_key set retired = now() where tenant_id = %s and alg = %s and retired is null"
     async with db.transaction(None) as tx:
-        tx.defer("update signing_key set retired = now() where tenant_id = %s and retired is null", (tenant_id,))
+        tx.defer(retire, (tenant_id, alg))
         tx.defer(_INSERT, (tenant_id, key.kid, key.alg, key.jwk))
     return key
 
@@ -71,7 +77,7 @@ async def public(db: Database, tenant_id: int) -> list[dict[str, Any]]:
     """Return the public parts of the tenant's keys as JSON Web Keys, the newest first, retired ones included."""
     sql = "select jwk from signing_key where tenant_id = %s order by created desc, kid"
     rows = await db.fetch(None, sql, (tenant_id,))
-    return [dict(ECKey.import_key(jwk).as_dict(private=False)) for (jwk,) in rows]
+    return [_public(jwk) for (jwk,) in rows]
 
 
 def finder(db: Database, most: int = 1000) -> Callable[[str], Awaitable[SigningKey | None]]:
@@ -92,24 +98,34 @@ def finder(db: Database, most: int = 1000) -> Callable[[str], Awaitable[SigningK
 _INSERT = "insert into signing_key (tenant_id, kid, alg, jwk) values (%s, %s, %s, %s)"
 
 
-async def _first(db: Database, tenant_id: int) -> SigningKey:
+async def _first(db: Database, tenant_id: int, alg: str) -> SigningKey:
     """Make a tenant's first key; of several processes that try, one makes it and all return it."""
-    key = _generated(tenant_id)
+    key = await _generated(tenant_id, alg)
     async with db.transaction(None) as tx:
         # The tenant's row is the lock: without it two processes would each make a key.
         if not await tx.fetch("select 1 from tenant where id = %s for update", (tenant_id,)):
             raise Invalid(f"there is no tenant {tenant_id}")
-        rows = await tx.fetch(_ACTIVE, (tenant_id,))
+        rows = await tx.fetch(_ACTIVE, (tenant_id, alg))
         if rows:
             return SigningKey(*rows[0])
         tx.defer(_INSERT, (tenant_id, key.kid, key.alg, key.jwk))
     return key
 
 
-def _generated(tenant_id: int) -> SigningKey:
+async def _generated(tenant_id: int, alg: str) -> SigningKey:
     kid = secrets.token_urlsafe(16)
-    key = ECKey.generate_key("P-256", {"kid": kid, "alg": ALGORITHM, "use": "sig"}, private=True)
-    return SigningKey(tenant_id, kid, ALGORITHM, dict(key.as_dict(private=True)))
+    about: KeyParameters = {"kid": kid, "alg": alg, "use": "sig"}
+    if alg == ALGORITHM:
+        made: ECKey | RSAKey = ECKey.generate_key("P-256", about, private=True)
+    else:
+        # The primes take a while, which other requests need not wait for.
+        made = await asyncio.to_thread(RSAKey.generate_key, _RSA_BITS, about, private=True)
+    return SigningKey(tenant_id, kid, alg, dict(made.as_dict(private=True)))
+
+
+def _public(jwk: dict[str, Any]) -> dict[str, Any]:
+    key = RSAKey.import_key(jwk) if jwk["kty"] == "RSA" else ECKey.import_key(jwk)
+    return dict(key.as_dict(private=False))
 
 
 async def _secret(db: Database) -> bytes | None:

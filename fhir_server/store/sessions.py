@@ -86,6 +86,15 @@ async def find(db: Database, token: str, now: datetime, idle: timedelta) -> Sess
     return found
 
 
+async def lives(tx: Tx, hash_: bytes, now: datetime, idle: timedelta) -> bool:
+    """Tell whether the session of this hash still lasts, so that what was given for it does."""
+    sql = f"""
+        select 1 from session s join person p on p.id = s.person_id
+        where s.hash = %s and s.verified is not null and {_LIVE}
+    """  # noqa: S608
+    return bool(await tx.fetch(sql, (hash_, now, now - idle)))
+
+
 async def of_person(db: Database, person: int, now: datetime, idle: timedelta) -> list[Session]:
     """Return the live sessions of a person, the last used first."""
     sql = f"{_SELECT} where s.person_id = %s and {_LIVE} order by s.seen desc, s.hash"

@@ -37,6 +37,14 @@ BY_HAND = {
     "channel": "insert into channel (tenant_id, name, state, version, changed) values (%s, 'c', 'running', 1, now())",
     "channel_version": "insert into channel_version (tenant_id, name, version, definition, author, created)"
     " values (%s, 'c', 1, '{}', 'a', now())",
+    "oauth_request": "insert into oauth_request (tenant_id, handle_hash, client_id, redirect_uri, state, scope,"
+    " challenge, created, expires, asked_encounter) values (%s, 'h', 'c', '', '', '', '', now(), now(), false)",
+    "oauth_launch": "insert into oauth_launch (tenant_id, launch_hash, client_id, person, created, expires)"
+    " values (%s, 'l', 'c', 1, now(), now())",
+    "oauth_code": "insert into oauth_code (tenant_id, code_hash, grant_id, client_id, redirect_uri, challenge,"
+    " signed_in, expires) values (%s, 'o', 'g', 'c', '', '', now(), now())",
+    "oauth_refresh": "insert into oauth_refresh (tenant_id, token_hash, grant_id, client_id, expires)"
+    " values (%s, 'r', 'g', 'c', now())",
     "search_parameter": "insert into search_parameter (tenant_id, id, generation, definition, types, created)"
     " values (%s, 'x', 1, '{}', '{1}', now())",
     "search_pass": "insert into search_pass (tenant_id, type, wanted) values (%s, 1, 1)",
