@@ -61,6 +61,7 @@ class Who(msgspec.Struct, frozen=True):
         tenant = await self.tenant(tenant_name)
         grant = await self.grant(session, tenant)
         now = in_milliseconds(self.door.clock())
+        self.door.gate.require(grant, now.timestamp())
         return Context(grant, fhir_base(self.door.base_url, tenant), now, request_id)
 
     async def grant(self, session: Session, tenant: Tenant) -> Grant:
