@@ -58,6 +58,8 @@ class Registry:
     """
 
     touched = False
+    # By type, codes of parameters by which nobody may search here; "_text" and "_content" among them.
+    veiled: Mapping[str, frozenset[str]] = MappingProxyType({})
 
     def __init__(self, definitions: Iterable[facts.SearchParameter]) -> None:
         self._by_type: dict[str, dict[str, SearchParam]] = {name: {} for name in TYPE_CODES}

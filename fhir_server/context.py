@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, Literal
+from urllib.parse import quote
 
 import msgspec
+
+
+def _escaped(text: str) -> str:
+    return quote(text, safe=":/|,$_-.~")
 
 
 class Tenant(msgspec.Struct, frozen=True):
@@ -25,6 +30,12 @@ class Scope(msgspec.Struct, frozen=True):
     type: str
     interactions: str
     params: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Return the scope as it stands in a token: RFC 6749 allows neither spaces nor quotes in it."""
+        query = "&".join(f"{_escaped(name)}={_escaped(value)}" for name, value in self.params)
+        return f"{self.context}/{self.type}.{self.interactions}{'?' if query else ''}{query}"
 
 
 Role = Literal["super-admin", "clinic-admin", "physician", "biller", "front-desk", "attorney"]

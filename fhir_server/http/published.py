@@ -50,7 +50,7 @@ def _metadata(service: Service, base_url: str, moment: datetime, software: str) 
     kept: dict[str, tuple[Known, bytes]] = {}
 
     def made(tenant: Tenant, base: str, known: Known) -> bytes:
-        registry = known.watched()
+        registry = known.watched({})
         return capability_statement(
             base=base,
             oauth=oauth_uris(base_url, tenant),

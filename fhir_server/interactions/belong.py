@@ -5,7 +5,7 @@ http://hl7.org/fhir/R4/encounter.html · http://hl7.org/fhir/R4/episodeofcare.ht
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -29,22 +29,25 @@ _OF_CARE = frozenset(TYPE_CODES[name] for name in (told.ENCOUNTER, "Appointment"
 _Row: TypeAlias = Write | Current
 
 
-def follow(service: Service, ctx: Context, tx: Tx, writes: Iterable[Write]) -> None:
-    """Queue what the writes, which are queued, tell of care and of cases; nothing for types that tell none."""
-    concerned = [write for write in writes if write.type in _LINKED or write.type in _OF_CARE]
-    if not concerned:
-        return
-    place = Place(service.hasher, ctx.tenant.id, ctx.base)
-    _tell(place, tx, concerned, [write.self_key for write in concerned if write.previous], ctx.now, service.limits)
-    rows = [Linked(write.rid, links) for write in concerned if (links := _links(write)) is not None]
+def follow(service: Service, ctx: Context, tx: Tx, writes: Sequence[Write]) -> None:
+    """Queue which cases the writes, which are queued, are or belong to; nothing for types that belong to none."""
+    _cases(Place(service.hasher, ctx.tenant.id, ctx.base), tx, writes)
+    rows = [Linked(write.rid, links) for write in writes if (links := _links(write)) is not None]
     if rows:
         care.settle(tx, told.salts(service.hasher, ctx.tenant.id), _CARRIERS, rows)
+
+
+def relate(service: Service, ctx: Context, tx: Tx, writes: Sequence[Write]) -> None:
+    """Queue what the writes, which are queued, tell of care; nothing for types that tell none."""
+    place = Place(service.hasher, ctx.tenant.id, ctx.base)
+    _care(place, tx, writes, [write.self_key for write in writes if write.previous], ctx.now, service.limits)
 
 
 def anew(service: Service, tx: Tx, place: Place, rows: Sequence[Current], now: datetime) -> None:
     """Queue what rows tell that stand as they are, once their keys are made anew."""
     concerned = [row for row in rows if row.type in _LINKED or row.type in _OF_CARE]
-    _tell(place, tx, concerned, [row.self_key for row in concerned], now, service.limits)
+    _care(place, tx, concerned, [row.self_key for row in concerned], now, service.limits)
+    _cases(place, tx, concerned)
     settle(service, tx, place.tenant_id, [row.rid for row in concerned])
 
 
@@ -62,27 +65,35 @@ def _links(write: Write) -> Sequence[told.Link] | None:
     return links if links or write.previous or write.type == _EPISODE else None
 
 
-def _tell(place: Place, tx: Tx, rows: Sequence[_Row], known: Sequence[int], now: datetime, limits: Limits) -> None:
-    """Queue the care relations and cases of rows; those of `known` sources may have told something before."""
-    known = [row.self_key for row in rows if row.type in _OF_CARE and row.self_key in set(known)]
-    if known:
-        care.forget(tx, known)
+def _care(place: Place, tx: Tx, rows: Sequence[_Row], known: Sequence[int], now: datetime, limits: Limits) -> None:
+    """Queue the care relations that rows tell; those of `known` sources may have told something before."""
+    rows = [row for row in rows if row.type in _OF_CARE]
+    if not rows:
+        return
+    if before := {row.self_key for row in rows}.intersection(known):
+        care.forget(tx, sorted(before))
     windows = _windows(limits)
-    related: list[tuple[int, told.Relation]] = []
-    cases: list[tuple[int, str, told.Case]] = []
-    for row in rows:
-        if row.body is None or row.type not in (*_OF_CARE, _EPISODE):
-            continue
-        name = CODE_TYPES[row.type]
-        resource = decode(name, row.body)
-        if row.type == _EPISODE:
-            cases.append((row.self_key, row.id, told.case_of(place, resource)))
-        related += [(row.self_key, one) for one in told.relations(place, name, resource, now, windows)]
+    related = [
+        (row.self_key, one)
+        for row in rows
+        if row.body is not None
+        for one in told.relations(place, CODE_TYPES[row.type], decode(CODE_TYPES[row.type], row.body), now, windows)
+    ]
     if related:
         care.relate(tx, related, place.hasher.salt(place.tenant_id, "PractitionerRole", "practitioner"))
+
+
+def _cases(place: Place, tx: Tx, rows: Sequence[_Row]) -> None:
+    """Queue the cases that rows are."""
+    episodes = [row for row in rows if row.type == _EPISODE]
+    cases = [
+        (row.self_key, row.id, told.case_of(place, decode(told.EPISODE, row.body)))
+        for row in episodes
+        if row.body is not None
+    ]
     if cases:
         care.put_cases(tx, cases)
-    if gone := [row.self_key for row in rows if row.body is None and row.type == _EPISODE]:
+    if gone := [row.self_key for row in episodes if row.body is None]:
         care.close_cases(tx, gone)
 
 

@@ -13,6 +13,7 @@ from fhir_server.errors import Busy, Conflict, Invalid
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.service import Service
 from fhir_server.search.own import Indexing, Own
+from fhir_server.smart.masking import veiled
 from fhir_server.store import parameters
 
 Handler = Callable[[Service, Context, Request], Awaitable[Response]]
@@ -25,20 +26,20 @@ async def current(service: Service, ctx: Context, request: Request, handler: Han
     A write that succeeded is never run again: it looks by itself, in its transaction.
     """
     reads = request.method in ("GET", "HEAD") or request.path[-1:] == ("_search",)
-    own = await service.of(ctx.tenant.id)
+    own = await service.of(ctx.tenant.id, veiled(ctx))
     before = len(ctx.trail)
     for _ in range(_TRIES):
         del ctx.trail[before:]
         try:
             answer = await handler(own, ctx, request)
         except Indexing as problem:
-            renewed = await service.renewed(ctx.tenant.id)
+            renewed = await own.renewed(ctx.tenant.id)
             if problem.own in (await service.parameters.of(ctx.tenant.id)).own:
                 raise await _told(service, ctx, problem.own) from problem
         except Invalid:
             if not own.registry.touched:
                 raise
-            renewed = await service.renewed(ctx.tenant.id)
+            renewed = await own.renewed(ctx.tenant.id)
             if renewed.generation == own.generation:
                 raise
         else:
@@ -46,7 +47,7 @@ async def current(service: Service, ctx: Context, request: Request, handler: Han
                 return answer
             if await parameters.generation(service.db, ctx.tenant.id) == own.generation:
                 return answer
-            renewed = await service.renewed(ctx.tenant.id)
+            renewed = await own.renewed(ctx.tenant.id)
         own = renewed
     raise Busy("the search parameters of this tenant keep changing")
 

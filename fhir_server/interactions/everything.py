@@ -24,9 +24,11 @@ from fhir_server.search.date import BEGINNING, FOREVER
 from fhir_server.search.everything import START, Compartment, Wanted
 from fhir_server.search.include import references
 from fhir_server.search.tree import Nothing, Tree, all_of
+from fhir_server.smart.masking import masked
 from fhir_server.smart.policy import visible
 
 _OF_ITSELF = "{def}"
+_MODES = ("match", "include")
 _KNOWN = {
     "Patient": ("start", "end", "_since", "_type", "_count", "_cursor"),
     "Encounter": ("_since", "_type", "_count", "_cursor"),
@@ -52,7 +54,7 @@ async def everything(service: Service, ctx: Context, request: Request) -> Respon
         cursor = service.seal.close((page[-1][0], page[-1][1]), bound)
         links.append(link("next", address, [*query, ("_cursor", cursor), *request.look]))
     entries = [
-        entry(f"{ctx.base}/{CODE_TYPES[kind]}/{name}", body, mode="include" if rank == 2 else "match")
+        entry(f"{ctx.base}/{CODE_TYPES[kind]}/{name}", masked(ctx, CODE_TYPES[kind], body), mode=_MODES[rank == 2])
         for rank, _, kind, name, body, _ in page
     ]
     trail.found(ctx, request, "$everything", (row[5] for row in page), owner)

@@ -21,9 +21,11 @@ from fhir_server.interactions.parameters import positive
 from fhir_server.interactions.read import find, with_content
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.subset import Subset, asked, cut
+from fhir_server.interactions.versions import seen
 from fhir_server.search import date
 from fhir_server.search.plan import condition
-from fhir_server.search.tree import Everything, OfPatient, Tree
+from fhir_server.search.tree import Tree
+from fhir_server.smart.masking import masked
 from fhir_server.smart.policy import visible
 from fhir_server.store import history as versions
 from fhir_server.store.history import Group, Version, Window
@@ -55,15 +57,13 @@ async def stored_version(service: Service, ctx: Context, request: Request) -> Re
     version = await versions.version(service.db, ctx.tenant.id, row, number)
     if version is None:
         raise NotFound(f"{resource_type}/{resource_id} has no version {wanted[:20]}")
-    # The wall was asked of the current version, which this may be.
-    if number != row.version and not _may_see(service, ctx, resource_type, resource_id, version.body, "r"):
+    if not await seen(service, ctx, [version], "r"):
         raise NotFound(f"{resource_type}/{resource_id} has no version {wanted[:20]}")
     if version.body is None:
         raise Gone(f"version {wanted} of {resource_type}/{resource_id} is its deletion")
-    body = cut(resource_type, version.body, asked(request.query, (resource_type,)))
+    body = cut(resource_type, masked(ctx, resource_type, version.body), asked(request.query, (resource_type,)))
     shown = answer.fresh(request, body, version.version, version.updated)
-    of_row = msgspec.structs.replace(version, type=row.type, id=row.id, patient=row.patient)
-    for patient in _whose(service, ctx, of_row):
+    for patient in _whose(service, ctx, version):
         ctx.trail.append(Note("vread", shown.status, row.type, row.id, version.version, patient))
     return shown
 
@@ -117,24 +117,11 @@ async def _page(
         query = [pair for pair in request.query if pair[0] != "_cursor"]
         cursor = ("_cursor", _closed(service, ctx, request, page[-1]))
         links.append(link("next", address, [*query, cursor, *request.look]))
-    seen = [
-        version
-        for version in page
-        if _may_see(service, ctx, CODE_TYPES[version.type], version.id, version.body, letter)
-    ]
-    told = total if len(seen) == len(page) else None
-    whose = (patient for version in seen for patient in _whose(service, ctx, version))
+    shown = await seen(service, ctx, page, letter)
+    told = total if len(shown) == len(page) else None
+    whose = (patient for version in shown for patient in _whose(service, ctx, version))
     trail.found(ctx, request, _ACTIONS[len(request.path)], whose)
-    return Response(200, bundle("history", [_entry(ctx.base, v, wanted) for v in seen], links, ctx.now, told))
-
-
-def _may_see(service: Service, ctx: Context, name: str, resource_id: str, body: bytes | None, letter: str) -> bool:
-    """Tell whether the grant may see this very version: before a correction it may have been another patient's."""
-    tree = visible(ctx, service.rules, name, letter)
-    if isinstance(tree, Everything) or body is None:
-        return True
-    entries = service.indexer.entries(ctx.tenant.id, ctx.base, name, resource_id, decode(name, body))
-    return isinstance(tree, OfPatient) and entries.patient == tree.self_key
+    return Response(200, bundle("history", [_entry(ctx, v, wanted) for v in shown], links, ctx.now, told))
 
 
 def _whose(service: Service, ctx: Context, version: Version) -> set[int | None]:
@@ -146,7 +133,7 @@ def _whose(service: Service, ctx: Context, version: Version) -> set[int | None]:
     return {version.patient, own}
 
 
-def _entry(base: str, version: Version, wanted: Subset | None) -> bytes:
+def _entry(ctx: Context, version: Version, wanted: Subset | None) -> bytes:
     name = CODE_TYPES[version.type]
     place = f"{name}/{version.id}"
     sent, status = ("PUT", place), "200"
@@ -156,8 +143,8 @@ def _entry(base: str, version: Version, wanted: Subset | None) -> bytes:
     if version.body is None:
         sent, status = ("DELETE", place), "204"
     told = (status, f'W/"{version.version}"', instant(version.updated))
-    body = cut(name, version.body, wanted) if version.body is not None else None
-    return entry(f"{base}/{place}", body, request=sent, response=told)
+    body = cut(name, masked(ctx, name, version.body), wanted) if version.body is not None else None
+    return entry(f"{ctx.base}/{place}", body, request=sent, response=told)
 
 
 # ---- what is asked for ------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from fhir_server.search import links
 from fhir_server.search.include import Include
 from fhir_server.search.plan import Statement
 from fhir_server.search.tree import Nothing, Tree, all_of
+from fhir_server.smart.masking import masked
 from fhir_server.smart.policy import visible
 
 
@@ -47,9 +48,10 @@ async def included(
     while frontier and asked and not gathering.cut:
         frontier = [row for one in asked for row in await gathering.follow(one, frontier)]
         asked = [one for one in includes if one.iterate]
+    shown = [(row, masked(ctx, row.type, row.body)) for row in gathering.rows]
     entries = [
-        entry(f"{ctx.base}/{row.type}/{row.id}", cut(row.type, row.body, wanted, included=True), mode="include")
-        for row in gathering.rows
+        entry(f"{ctx.base}/{row.type}/{row.id}", cut(row.type, body, wanted, included=True), mode="include")
+        for row, body in shown
     ]
     return [*entries, gathering.outcome()] if gathering.cut else entries, gathering.rows
 

@@ -18,6 +18,7 @@ from fhir_server.interactions.search import understood
 from fhir_server.interactions.service import Service
 from fhir_server.search import latest
 from fhir_server.search.plan import Statement
+from fhir_server.smart.masking import masked
 from fhir_server.smart.policy import visible
 from fhir_server.store.wire import Rows
 
@@ -63,7 +64,9 @@ async def answer(
     rows = await _fetched(service, ctx, latest.bodies([one.rid for one in chosen], ctx.tenant.id, restrict))
     by_rid = {row[0]: row for row in rows}
     entries = [
-        entry(f"{ctx.base}/{choice.type}/{by_rid[one.rid][1]}", by_rid[one.rid][2], mode="match")
+        entry(
+            f"{ctx.base}/{choice.type}/{by_rid[one.rid][1]}", masked(ctx, choice.type, by_rid[one.rid][2]), mode="match"
+        )
         for one in chosen
         if one.rid in by_rid
     ]

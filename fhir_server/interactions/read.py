@@ -14,6 +14,7 @@ from fhir_server.interactions.service import Service
 from fhir_server.interactions.subset import asked, cut
 from fhir_server.search.plan import condition
 from fhir_server.search.tree import Everything
+from fhir_server.smart.masking import masked
 from fhir_server.smart.policy import visible
 from fhir_server.store import resources
 from fhir_server.store.resources import Current
@@ -36,7 +37,7 @@ async def stored(service: Service, ctx: Context, request: Request) -> Response:
     row = await find(service, ctx, resource_type, resource_id)
     if row.body is None:
         raise Gone(f"{resource_type}/{resource_id} was deleted")
-    body = cut(resource_type, row.body, asked(request.query, (resource_type,)))
+    body = cut(resource_type, masked(ctx, resource_type, row.body), asked(request.query, (resource_type,)))
     shown = answer.fresh(request, body, row.version, row.updated)
     ctx.trail.append(Note("read", shown.status, row.type, row.id, row.version, row.patient))
     return shown

@@ -13,7 +13,7 @@ from conformance.issue import Issue
 from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context
 from fhir_server.errors import Conflict, Invalid, Precondition
-from fhir_server.interactions.belong import follow
+from fhir_server.interactions.belong import follow, relate
 from fhir_server.interactions.body import says_the_same, stamped
 from fhir_server.interactions.content import claim
 from fhir_server.interactions.define import define
@@ -38,7 +38,7 @@ async def save(
     resource, Precondition where If-Match fails or an identifier finds several, and what `guard` raises.
     """
     found = await identify(service, ctx, tx, saves, guard)
-    _check(service, ctx, found.drafts, guard)
+    unsure = _check(service, ctx, found.drafts, guard)
     await claim(tx, found.drafts)
     current = await _current(tx, found.drafts)
     settled = [_settle(ctx.now, draft, current.get(draft.self_key)) for draft in found.drafts]
@@ -47,6 +47,11 @@ async def save(
     writes = [write for _, write in settled if write]
     await _store(service, tx, writes, generation)
     follow(service, ctx, tx, writes)
+    if guard:
+        done = [d for d, (_, write) in zip(found.drafts, settled, strict=True) if write and d in unsure]
+        # Before anything is told of care, so that no write makes its own permission.
+        await guard.after_rows(tx, done)
+    relate(service, ctx, tx, writes)
     audit.record(
         tx,
         [
@@ -67,18 +72,18 @@ def _nothing(now: datetime, save: Save) -> Saved:
     return Saved(save.type, save.id or "", 0, now, 204, None, False)
 
 
-def _check(service: Service, ctx: Context, drafts: Sequence[Draft], guard: Guard | None) -> None:
-    """Validate and index every draft, and report the problems of all of them at once."""
+def _check(service: Service, ctx: Context, drafts: Sequence[Draft], guard: Guard | None) -> set[Draft]:
+    """Validate and index every draft, and report the problems of all of them at once.
+
+    Returns those of which the guard can tell only once they are rows.
+    """
     problems: list[Issue] = []
     for draft in drafts:
         problems += draft.check(service.indexer, ctx.tenant.id, ctx.base)
     if problems:
         raise Invalid(problems)
     _refuse_twice(drafts)
-    if guard:
-        for draft in drafts:
-            if draft.entries:
-                guard.after(draft.type, draft.action, draft.entries)
+    return {draft for draft in drafts if guard.after(draft)} if guard else set()
 
 
 def _refuse_twice(drafts: Sequence[Draft]) -> None:

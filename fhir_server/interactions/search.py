@@ -28,6 +28,7 @@ from fhir_server.search.across import Part
 from fhir_server.search.request import SearchRequest, parse
 from fhir_server.search.sort import shown as shown_as
 from fhir_server.search.tree import AllKeys, IdIn, Tree, all_of, any_of
+from fhir_server.smart.masking import masked
 from fhir_server.smart.policy import visible
 from fhir_server.store.wire import Rows
 
@@ -127,7 +128,8 @@ async def _answer(service: Service, ctx: Context, request: Request, where: Where
     only = asked.type if len(parts) == 1 else ""
     matches = [Row(only or CODE_TYPES[row[-1]], row[0], row[1], row[4], row[5]) for row in page]
     entries = [
-        entry(f"{ctx.base}/{row.type}/{row.id}", cut(row.type, row.body, wanted), mode="match") for row in matches
+        entry(f"{ctx.base}/{row.type}/{row.id}", cut(row.type, masked(ctx, row.type, row.body), wanted), mode="match")
+        for row in matches
     ]
     beside, others = await included(service, ctx, asked.includes, matches, wanted)
     entries += beside

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Self
 
 import msgspec
@@ -21,6 +23,9 @@ from fhir_server.store.objects import Objects
 from fhir_server.store.recorder import Recorder
 from fhir_server.store.resources import Loader, Rids
 from fhir_server.store.shares import KnownShares
+
+Veiled = Mapping[str, frozenset[str]]
+NOTHING: Veiled = MappingProxyType({})
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -46,15 +51,15 @@ class Service(msgspec.Struct, frozen=True):
     recorder: Recorder
     generation: int = 0
 
-    async def of(self, tenant_id: int) -> Self:
-        """Return the service with a tenant's search parameters, for one request."""
-        return self._with(await self.parameters.of(tenant_id))
+    async def of(self, tenant_id: int, veiled: Veiled = NOTHING) -> Self:
+        """Return the service with a tenant's search parameters, for one request, but for those that are veiled."""
+        return self._with(await self.parameters.of(tenant_id), veiled)
 
     async def renewed(self, tenant_id: int) -> Self:
         """Return the service with a tenant's search parameters as the database has them now."""
-        return self._with(await self.parameters.look(tenant_id))
+        return self._with(await self.parameters.look(tenant_id), self.registry.veiled)
 
-    def _with(self, known: Known) -> Self:
+    def _with(self, known: Known, veiled: Veiled) -> Self:
         return msgspec.structs.replace(
-            self, registry=known.watched(), indexer=known.indexer, generation=known.generation
+            self, registry=known.watched(veiled), indexer=known.indexer, generation=known.generation
         )

@@ -28,6 +28,7 @@ from fhir_server.search.reference import REFERENCES, URIS, Place
 from fhir_server.search.secured import secure
 from fhir_server.search.text import STRINGS
 from fhir_server.search.token import HASHES, TEXTS, identifier, of_type, present
+from fhir_server.search.unsigned import doc_status
 from fhir_server.search.words import vector
 
 # Columns of the row itself answer these.
@@ -114,6 +115,8 @@ class Indexer:
         owner = self_key if resource_type == "Patient" else patient_of(place, plan.patient, resource)
         if resource_type == "Binary" and resource.securityContext is not UNSET:
             owner = secure(sheet.keys, place, resource.securityContext)
+        if resource_type == "DocumentReference" and resource.docStatus is not UNSET:
+            sheet.keys.add(doc_status(self._hasher, tenant_id, resource.docStatus))
         if owner is not None:
             # As a key it lets the index find what is of a patient.
             sheet.keys.add(owner)

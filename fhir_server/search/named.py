@@ -89,3 +89,14 @@ def told(tenant_id: int, self_keys: Sequence[int], trees: Sequence[Tree]) -> _Sq
         " and resource.self_key = any(%s::bigint[]) order by resource.self_key for update of resource"
     )
     return sql, (*(value for _, values in asked for value in values), tenant_id, list(self_keys))
+
+
+def held_by(tenant_id: int, rids: Sequence[int], trees: Sequence[Tree]) -> _Sql:
+    """Return the statement that tells of each row, deleted or not, which trees it meets."""
+    asked = [condition(tree, tenant_id) for tree in trees]
+    columns = "".join(f", ({where or 'true'}) is true" for where, _ in asked)
+    sql = (
+        f"select resource.rid{columns} from resource where resource.tenant_id = %s"  # noqa: S608
+        " and resource.rid = any(%s::bigint[])"
+    )
+    return sql, (*(value for _, values in asked for value in values), tenant_id, list(rids))

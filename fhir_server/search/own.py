@@ -48,9 +48,9 @@ class Known(msgspec.Struct, frozen=True):
     owners: Mapping[tuple[str, str], Own] = {}
     broken: Sequence[str] = ()
 
-    def watched(self) -> Watched:
-        """Return the registry for one request."""
-        return Watched(self)
+    def watched(self, veiled: Mapping[str, frozenset[str]]) -> Watched:
+        """Return the registry for one request, which may not search by what is `veiled`."""
+        return Watched(self, veiled)
 
 
 def known(base: Registry, indexer: Indexer, hasher: Hasher, generation: int, own: Sequence[Own]) -> Known:
@@ -73,8 +73,9 @@ def known(base: Registry, indexer: Indexer, hasher: Hasher, generation: int, own
 class Watched(Registry):
     """A tenant's registry for one request: it tells whether the answer depends on more than R4's own parameters."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: Known, veiled: Mapping[str, frozenset[str]]) -> None:
         self._known = known
+        self.veiled = veiled
         self.touched = False
         self._first = known.base._first
         self.without_expression = known.base.without_expression

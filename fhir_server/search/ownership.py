@@ -70,6 +70,9 @@ CLASSES: Mapping[str, Class] = {
     ),
     **dict.fromkeys(("Consent", "Contract", "EpisodeOfCare"), Class.LEGAL),
 }
+# What a document is for, as its category says: otherwise it is clinical.
+DOCUMENTS = "urn:concord:CodeSystem:document-class"
+_DOCUMENTS: Mapping[str, Class] = {"billing": Class.FINANCIAL, "intake": Class.DEMOGRAPHIC, "legal": Class.LEGAL}
 # Labels of http://terminology.hl7.org/CodeSystem/v3-ActCode that need more than a role to be read: psychotherapy notes,
 # mental health, substance use (42 CFR Part 2) and the other conditions that the law sets apart. The system is not
 # looked at: a label of this name from anywhere closes the record.
@@ -103,16 +106,28 @@ GUARDED = frozenset(
 )
 
 
+# R4 leaves them out of the Patient compartment, though each is of the one patient that its parameter names.
+BESIDE: Mapping[str, tuple[str, ...]] = dict.fromkeys(("Contract", "Device", "Task"), ("patient",))
+
+
 def class_of(resource_type: str, resource: Any) -> Class:
     """Return the class of a resource, by its type and by its security labels."""
     meta = resource.meta
     if meta is not UNSET and meta.security is not UNSET and _guarded(meta.security):
         return Class.PSYCH
-    if resource_type == "DocumentReference" and resource.securityLabel is not UNSET:
-        labels = [c for concept in resource.securityLabel if concept.coding is not UNSET for c in concept.coding]
-        if _guarded(labels):
-            return Class.PSYCH
-    return CLASSES.get(resource_type, Class.CLINICAL)
+    if resource_type != "DocumentReference":
+        return CLASSES.get(resource_type, Class.CLINICAL)
+    if resource.securityLabel is not UNSET and _guarded(_codings(resource.securityLabel)):
+        return Class.PSYCH
+    if resource.category is not UNSET:
+        codes = {c.code for c in _codings(resource.category) if c.system == DOCUMENTS}
+        # Of several, none is believed: what one kind of reader must not see would be opened by another's word.
+        return _DOCUMENTS.get(codes.pop(), Class.CLINICAL) if len(codes) == 1 else Class.CLINICAL
+    return Class.CLINICAL
+
+
+def _codings(concepts: list[Any]) -> list[Any]:
+    return [coding for concept in concepts if concept.coding is not UNSET for coding in concept.coding]
 
 
 def _guarded(codings: list[Any]) -> bool:
@@ -121,7 +136,7 @@ def _guarded(codings: list[Any]) -> bool:
 
 def patient_branches(resource_type: str, params: Mapping[str, SearchParam]) -> tuple[Branch, ...]:
     """Return the paths that may lead to the Patient whose compartment a resource is in, the first of them to count."""
-    codes = facts.compartments()["Patient"].get(resource_type, ())
+    codes = facts.compartments()["Patient"].get(resource_type, BESIDE.get(resource_type, ()))
     return tuple(branch for code in codes if code in params for branch in params[code].branches)
 
 

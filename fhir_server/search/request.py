@@ -191,6 +191,8 @@ class _Reader:
             most = self._limits.max_link_types
             return link(self._place, self._registry, resource_type, name, most, lambda t, n: self._tree(t, n, value))
         code, _, modifier = name.partition(":")
+        if code in self._registry.veiled.get(resource_type, ()):
+            raise Unknown(f"you may not search {resource_type} by {code}")
         if name == LIST:
             return member(self._place, resource_type, value)
         if code in full_text(resource_type):

@@ -80,7 +80,7 @@ def _key(registry: Registry, base: str, resource_type: str, code: str, descendin
     if "." in code or ":" in code:
         raise ValueError(f"{code[:100]} cannot be sorted by: the name of a search parameter is expected, as it is")
     param = registry.for_type(resource_type).get(code)
-    if param is None:
+    if param is None or code in registry.veiled.get(resource_type, ()):
         raise ValueError(f"{resource_type} has no search parameter {code[:100]!r} to sort by")
     numbers = (param_id(param.base, code),)
     match param.kind:

@@ -138,6 +138,40 @@ class OfPatient(msgspec.Struct, frozen=True):
     self_key: int
 
 
+class OfClass(msgspec.Struct, frozen=True):
+    """The row is of one of these classes of confidentiality (ownership.Class)."""
+
+    classes: tuple[int, ...]
+
+
+class Released(msgspec.Struct, frozen=True):
+    """The row was released to attorneys by this moment."""
+
+    at: datetime
+
+
+class InCare(msgspec.Struct, frozen=True):
+    """The row is of a patient with whom a practitioner (a self_key) has a care relation at this moment.
+
+    `kinds` are the relations that count; none stands for all of them.
+    """
+
+    member: int
+    at: datetime
+    kinds: tuple[str, ...] = ()
+
+
+class OfCases(msgspec.Struct, frozen=True):
+    """The row is of a case whose attorney this person is at this moment, while a release of information is live.
+
+    `patients` asks for what is of a patient of these cases instead, themselves included.
+    """
+
+    person: int
+    at: datetime
+    patients: bool = False
+
+
 class SelfKeyIn(msgspec.Struct, frozen=True):
     """The self_key of the row is one of these."""
 
@@ -220,8 +254,10 @@ Entry: TypeAlias = (
     DateMatch | NumberMatch | StringStarts | StringIs | StringContains | WordsMatch | Present | ElementMatch
 )
 Leaf: TypeAlias = Everything | Nothing | AllKeys | AnyKey | Entry | IdIn | Updated | OfPatient
+# What role rules look at: columns of the row, and the tables of care, cases and releases.
+Held: TypeAlias = OfClass | Released | InCare | OfCases
 Link: TypeAlias = SelfKeyIn | Chained | Reverse | Referred | Coded | Within
-Tree: TypeAlias = Leaf | Link | And | Or | Not
+Tree: TypeAlias = Leaf | Held | Link | And | Or | Not
 
 
 def all_of(trees: Iterable[Tree]) -> Tree:

@@ -7,21 +7,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 from conformance.structures import STORABLE
 from fhir_server.context import Scope
 from fhir_server.errors import Invalid
 
-_CLINICAL = re.compile(r"(patient|user|system)/(\*|[A-Z][A-Za-z]+)\.(\*|read|write|c?r?u?d?s?)\Z")
+_CLINICAL = re.compile(
+    r"(patient|user|system)/(\*|[A-Z][A-Za-z]+)\.(\*|read|write|c?r?u?d?s?)(?:\?([\x21\x23-\x5b\x5d-\x7e]+))?\Z"
+)
+_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _V1 = {"read": "rs", "write": "cud", "*": "cruds"}
 
 
 def parse_scope(text: str) -> Scope | None:
-    """Return the clinical scope in `text` (v1 or v2), or None where it is of another kind or out of order."""
+    """Return the clinical scope in `text` (v1 or v2), or None where it is of another kind or out of order.
+
+    Whether the search parameters of a granular scope can be used is not asked here: granular.check does.
+    """
     found = _CLINICAL.match(text)
     if not found or not found[3] or (found[2] != "*" and found[2] not in STORABLE):
         return None
-    return Scope(found[1], found[2], _V1.get(found[3], found[3]))
+    params = _params(found[4]) if found[4] else ()
+    if params is None or (params and found[3] in _V1):
+        return None
+    return Scope(found[1], found[2], _V1.get(found[3], found[3]), params)
+
+
+def _params(query: str) -> tuple[tuple[str, str], ...] | None:
+    """Return the parameters of a granular scope, in one order for all that mean the same; None for no such query."""
+    pairs = [piece.partition("=") for piece in query.split("&")]
+    if _BROKEN.search(query) or not all(name and sign and value for name, sign, value in pairs):
+        return None
+    try:
+        found = {(unquote(name, errors="strict"), unquote(value, errors="strict")) for name, _, value in pairs}
+    except UnicodeDecodeError:
+        return None
+    return tuple(sorted(found))
 
 
 def parse_scopes(text: str) -> tuple[Scope, ...]:

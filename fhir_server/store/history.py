@@ -19,7 +19,10 @@ from fhir_server.store.rows import Current
 
 
 class Version(msgspec.Struct, frozen=True):
-    """One version; `body` None means that it was the deletion, `patient` is that of the current one."""
+    """One version; `body` None means that it was the deletion.
+
+    `patient` is that of the current one, `current` tells that it is that.
+    """
 
     version: int
     updated: datetime
@@ -28,6 +31,7 @@ class Version(msgspec.Struct, frozen=True):
     type: int = 0
     id: str = ""
     patient: int | None = None
+    current: bool = False
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -60,10 +64,11 @@ _Sql = tuple[str, list[Any]]
 
 async def version(db: Database, tenant_id: int, row: Current, number: int) -> Version | None:
     """Return one version of the resource, or None where it has none of that number."""
+    of_row = (row.rid, row.type, row.id, row.patient)
     if number == row.version:
-        return Version(row.version, row.updated, row.body)
+        return Version(row.version, row.updated, row.body, *of_row, True)
     rows = await db.fetch(tenant_id, _ONE, (tenant_id, row.rid, number))
-    return Version(*rows[0]) if rows else None
+    return next((Version(told, at, body, *of_row) for told, at, body in rows), None)
 
 
 async def page(db: Database, tenant_id: int, groups: Sequence[Group], window: Window) -> list[Version]:
@@ -76,7 +81,8 @@ async def page(db: Database, tenant_id: int, groups: Sequence[Group], window: Wi
         f"with found as (select * from ({' union all '.join(sql for sql, _ in pieces)}) found"  # noqa: S608
         f" order by {order} limit %s)"
         " select found.version, found.updated,"
-        " case when found.version = r.version then r.body else h.body end, r.rid, r.type, r.id, r.patient"
+        " case when found.version = r.version then r.body else h.body end, r.rid, r.type, r.id, r.patient,"
+        " found.version = r.version"
         " from found join resource r on r.tenant_id = %s and r.rid = found.rid"
         " left join resource_history h on h.tenant_id = %s and h.rid = found.rid and h.version = found.version"
         f" order by {order}"

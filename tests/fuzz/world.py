@@ -67,13 +67,15 @@ class World:
         self.wide = await self._tenant(f"{name}-a", "Aardvark")
         self.walled = await self._tenant(f"{name}-b", "Bumblebee")
         self.hidden = await self._tenant(f"{name}-c", "Chinchilla")
-        wide = await self._tokens(self.wide, {"all": "system/*.cruds", "read": "user/*.rs", "few": "system/Patient.rs"})
+        wide = await self._tokens(
+            self.wide, {"all": "system/*.cruds", "read": "system/*.rs", "few": "system/Patient.rs"}
+        )
         wide["mine"] = await self._token(self.wide, "patient/*.cruds", patient="1")
         wide["old"] = await self._token(self.wide, "system/*.cruds", lifetime=timedelta(seconds=-5))
         wide["other"] = await self._token(self.hidden, "system/*.cruds")
         wide |= {f"all {n}": wide["all"] for n in range(9)}  # most often one that may
         walled = {"mine": await self._token(self.walled, "patient/*.cruds", patient="1")}
-        walled["mixed"] = await self._token(self.walled, "patient/*.ru user/Practitioner.rs", patient="1")
+        walled["mixed"] = await self._token(self.walled, "patient/*.ru system/Practitioner.rs", patient="1")
         self.tokens = {self.wide.name: wide, self.walled.name: walled}
         self._before = await self._fingerprint()
 

@@ -39,15 +39,15 @@ async def test_the_security_context_decides_who_reads(fhir: Client) -> None:
     assert (await fhir.get(by_note, token=token)).status_code == 404
 
 
-async def test_a_user_reads_what_no_context_guards_and_what_its_scopes_let_it_see(fhir: Client) -> None:
+async def test_a_client_reads_what_no_context_guards_and_what_its_scopes_let_it_see(fhir: Client) -> None:
     who = await patient(fhir)
     guarded, open_one = await sent(fhir, **{"X-Security-Context": who}), await sent(fhir)
-    narrow = await fhir.token("user/Binary.rs")
+    narrow = await fhir.token("system/Binary.rs")
     assert (await fhir.get(open_one, token=narrow)).status_code == 200
     assert (await fhir.get(guarded, token=narrow)).status_code == 404
-    wider = await fhir.token("user/Binary.rs user/Patient.r")
+    wider = await fhir.token("system/Binary.rs system/Patient.r")
     assert (await fhir.get(guarded, token=wider)).status_code == 200
-    assert (await fhir.get(guarded, token=await fhir.token("user/Patient.rs"))).status_code == 403
+    assert (await fhir.get(guarded, token=await fhir.token("system/Patient.rs"))).status_code == 403
 
 
 async def test_who_may_write(fhir: Client) -> None:

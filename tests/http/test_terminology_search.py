@@ -277,11 +277,11 @@ async def test_the_token_must_be_allowed_to_search_the_terminology(fhir: Client)
     assert await ids(fhir, f"/Condition?code:in={url}") == ["dog"]
     blind = await fhir.token("system/Condition.rs")
     half = await fhir.token("system/Condition.rs system/ValueSet.rs")
-    able = await fhir.token("patient/Condition.rs user/ValueSet.rs user/CodeSystem.rs", patient="p")
+    able = await fhir.token("patient/Condition.rs system/ValueSet.rs system/CodeSystem.rs", patient="p")
     assert "ValueSet" in await refused(fhir, f"/Condition?code:in={url}", 403, token=blind)
     assert "CodeSystem" in await refused(fhir, f"/Condition?code:in={url}", 403, token=half)
     assert await ids(fhir, f"/Condition?code:in={url}", token=able) == ["dog"]
-    foreign = await fhir.token("patient/Condition.rs user/ValueSet.rs user/CodeSystem.rs", patient="q")
+    foreign = await fhir.token("patient/Condition.rs system/ValueSet.rs system/CodeSystem.rs", patient="q")
     assert await ids(fhir, f"/Condition?code:in={url}", token=foreign) == []
 
 
