@@ -48,6 +48,9 @@ class Settings(SecuritySettings):
         ge=1,
         le=256,
     )
+    worker_deaths: int = row(
+        3, "Worker processes that may die at one message before it is buried.", unit="processes", ge=1
+    )
     poll_interval: float = row(5.0, "How often a worker looks for work without being woken.", unit="s", gt=0)
     retry_attempts: int = row(8, "Tries after which a message that fails for a passing reason is buried.", ge=1)
     retry_base: float = row(1.0, "Wait before the second try; each later wait doubles.", unit="s", gt=0)

@@ -100,6 +100,7 @@ def messages(concord: Concord) -> Worker:
         retry=Retry(given.retry_attempts, given.retry_base, given.retry_max),
         concurrency=given.worker_concurrency,
         together=given.worker_together,
+        deaths=given.worker_deaths,
         poll=given.poll_interval,
     )
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from random import Random
+from uuid import uuid4
 
 import msgspec
 import structlog
@@ -22,14 +23,16 @@ from fhir_server.engine.applied import answer
 from fhir_server.engine.channel import Channel, Retry
 from fhir_server.engine.reasons import storable
 from fhir_server.engine.steps import STEPS, Step, Stop, Work
+from fhir_server.engine.turns import Turns
 from fhir_server.errors import Busy, Conflict, FhirError
 from fhir_server.interactions.service import Service
-from fhir_server.store import channels, inbox, tickets
+from fhir_server.store import attempts, channels, inbox, tickets
 from fhir_server.store.bell import Bell
 from fhir_server.store.database import Stale, Tx
 from fhir_server.store.inbox import Claimed, Closed
 
 log = structlog.get_logger(__name__)
+_DEADLY = "{} processes ended while they worked on this message: memory or a fault of ours; it is not tried again"
 
 
 class Apart(Exception):
@@ -55,6 +58,7 @@ class Worker:
         retry: Retry | None = None,
         concurrency: int = 4,
         together: int = 16,
+        deaths: int = 3,
         poll: float = 5.0,
         way: Sequence[Step] = STEPS,
     ) -> None:
@@ -63,6 +67,7 @@ class Worker:
 
         `concurrency` transactions are worked at one time, each on a database connection of its own and of up to
         `together` messages; where one of them fails, the rest does not suffer: they are worked again one by one.
+        A message at which `deaths` processes died is given up.
         """
         self._service = service
         self._channel_of = channel_of
@@ -73,6 +78,9 @@ class Worker:
         self._retry = retry or Retry()
         self._concurrency = concurrency
         self._together = together
+        self._deaths = deaths
+        self._self = uuid4()
+        self._turns = Turns(concurrency)
         self._poll = poll
         self._way = way
         self._calls: asyncio.Queue[None] = asyncio.Queue(maxsize=concurrency)
@@ -143,8 +151,33 @@ class Worker:
             claimed = await inbox.claim(tx, self._clock(), most)
             if claimed:
                 self._call()  # where there was one there may be more
-                await self._work(tx, claimed)
+                await self._watched(tx, claimed)
         return len(claimed)
+
+    async def _watched(self, tx: Tx, claimed: Sequence[Claimed]) -> None:
+        """Work messages, noting it elsewhere: of one at which process after process dies, nobody else would tell."""
+        tickets_of = [one.ticket for one in claimed]
+        async with self._turns.shared():
+            if await attempts.begin(self._service.db, tickets_of, self._self):
+                await self._noted(tx, claimed, 0)
+                return
+        if len(claimed) > 1:
+            raise Apart(len(claimed))
+        # Nothing else is worked beside it, so that it takes nothing else with it when it ends this process.
+        async with self._turns.alone():
+            await self._noted(tx, claimed, await attempts.again(self._service.db, tickets_of[0], self._self))
+
+    async def _noted(self, tx: Tx, claimed: Sequence[Claimed], deaths: int) -> None:
+        tickets_of = [one.ticket for one in claimed]
+        try:
+            if deaths >= self._deaths:
+                await self._bury(tx, claimed[0], [error("exception", _DEADLY.format(deaths))])
+            else:
+                await self._work(tx, claimed)
+        except Exception:
+            await attempts.leave(self._service.db, tickets_of)
+            raise
+        attempts.end(tx, tickets_of)
 
     async def _work(self, tx: Tx, claimed: Sequence[Claimed]) -> None:
         try:

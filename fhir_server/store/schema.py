@@ -32,7 +32,7 @@ from fhir_server.store.columns import metadata as metadata
 
 # Without row-level security: who the tenants are, what proves them, the queue's tickets, the migrations' mark.
 WITHOUT_RLS = frozenset(
-    {"tenant", "installation", "signing_key", "job_ticket", "alembic_version", "person", "membership"}
+    {"tenant", "installation", "signing_key", "job_ticket", "job_attempt", "alembic_version", "person", "membership"}
     | {*schema_sessions.OPEN}
 )
 # The modules that declare the rest of the tables.

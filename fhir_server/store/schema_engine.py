@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Integer, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import UUID, BigInteger, CheckConstraint, Integer, PrimaryKeyConstraint, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from fhir_server.store.columns import INSTANT, may, metadata, must, tenant_id
@@ -30,4 +30,16 @@ channel_version = Table(
     may("note", Text),
     must("created", INSTANT),
     PrimaryKeyConstraint("tenant_id", "name", "version", name="channel_version_pkey"),
+)
+
+# Without row-level security, like the tickets; not logged, so that it costs no write of the disk.
+job_attempt = Table(
+    "job_attempt",
+    metadata,
+    tenant_id(),
+    must("ticket", BigInteger),
+    must("worker", UUID),  # of the process
+    must("deaths", Integer),  # processes that died at it
+    PrimaryKeyConstraint("tenant_id", "ticket", name="job_attempt_pkey"),
+    prefixes=["unlogged"],
 )

@@ -26,7 +26,7 @@ from fhir_server.store.embedded import EmbeddedPostgres
 from tests.engine.world import PEER, adt, code, kept, receiver, tenant_of
 
 PROCESS = """
-import asyncio, socket, sys, uuid
+import asyncio, os, signal, socket, sys, uuid
 from random import Random
 from adapters.mllp import Listener
 from fhir_server.app import opened
@@ -44,9 +44,13 @@ async def hang(works):
     await works[0].tx.fetch("select 1")  # what the steps before have written is in the database now, uncommitted
     print("mid-transaction", flush=True)
     await asyncio.sleep(600)
+async def deadly(works):
+    if any(b"|POISON" in work.raw for work in works):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return works
 async def main():
     async with opened(Settings.load(env="test"), dsn) as concord:
-        way = (*STEPS, hang) if role == "stuck" else STEPS
+        way = {"stuck": (*STEPS, hang), "deadly": (*STEPS[:2], deadly, *STEPS[2:])}.get(role, STEPS)
         if role != "mllp":
             await Worker(
                 concord.service, channel_of, concord.base, concord.clock,
@@ -201,3 +205,25 @@ async def test_a_worker_killed_in_the_middle_of_its_transaction_has_done_nothing
         await settled(db, tenant)
     assert await families(db, tenant) == {"100": ["Meier"]}
     assert [(m.state, m.attempts) for m in await kept(db, tenant)] == [("done", 1)]
+
+
+async def test_a_message_at_which_every_process_dies_is_given_up_and_the_others_are_done(
+    postgres: EmbeddedPostgres, fresh_name: str, fresh_database: Database
+) -> None:
+    db, dsn = fresh_database, postgres.server_dsn(fresh_name)
+    tenant = await tenant_of(db)
+    door = receiver(db, tenant)
+    for n in range(5):
+        await door.message(adt("POISON" if n == 2 else f"A{n}", str(n)), PEER)
+    await door.message(adt("after", "2"), PEER)
+    with victim("deadly", dsn, tenant) as worker:
+        async with asyncio.timeout(120):
+            while await db.fetch(None, "select 1 from job_ticket limit 1"):
+                if worker.process.poll() is not None:
+                    worker.again()
+                await asyncio.sleep(0.05)
+    states = {m.control_id: m.state for m in await kept(db, tenant)}
+    assert states == {"POISON": "buried", "after": "done"} | {f"A{n}": "done" for n in (0, 1, 3, 4)}
+    (buried,) = [m for m in await kept(db, tenant) if m.state == "buried"]
+    assert "3 processes ended" in buried.reason[0]["diagnostics"]
+    assert await db.fetch(None, "select 1 from job_attempt") == []
