@@ -21,7 +21,7 @@ def issuer_of(concord: Concord, forget: Callable[[], None]) -> Issuer:
     """Return what answers the token endpoint; `forget` makes this process look anew at what was revoked."""
     given = concord.settings
     redeemer = Redeemer(
-        concord.db, concord.base_url, timedelta(seconds=given.token_lifetime),
+        concord.db, concord.base_url, concord.service.hasher, timedelta(seconds=given.token_lifetime),
         timedelta(seconds=given.refresh_token_lifetime),
         partial(sessions.lives, idle=timedelta(seconds=given.session_idle)), forget,
     )  # fmt: skip
@@ -39,9 +39,15 @@ def authorization_of(concord: Concord) -> Authorization:
         access=timedelta(seconds=given.token_lifetime),
         refresh=timedelta(seconds=given.refresh_token_lifetime),
     )
-    return Authorization(concord.db, concord.base_url, concord.clock, times)
+    return Authorization(concord.db, concord.base_url, concord.clock, concord.service.hasher, times)
 
 
 def launcher_of(concord: Concord) -> Launcher:
     """Return what starts apps from here."""
-    return Launcher(concord.db, concord.base_url, concord.clock, timedelta(seconds=concord.settings.launch_lifetime))
+    return Launcher(
+        concord.db,
+        concord.base_url,
+        concord.clock,
+        concord.service.hasher,
+        timedelta(seconds=concord.settings.launch_lifetime),
+    )

@@ -8,15 +8,15 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from fhir_server.app.accounts import accounts_of
-from fhir_server.app.authorization import issuer_of
+from fhir_server.app.authorization import authorization_of, issuer_of, launcher_of
 from fhir_server.app.concord import VERSION, Concord
 from fhir_server.app.guards import gate_of
-from fhir_server.console import account, signin
+from fhir_server.console import account, begin, signin
 from fhir_server.console import pages as console
 from fhir_server.console.desk import answer_pages, desk
 from fhir_server.console.views import Overview
 from fhir_server.console.views import overview as overview_of
-from fhir_server.http import api, channels, clinic, health, oauth, published
+from fhir_server.http import api, channels, clinic, health, launching, oauth, published
 from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.bounds import Bounds
 from fhir_server.http.fhir import FhirDoor
@@ -79,6 +79,8 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     answer_pages(pages)
     pages.include_router(api.routes(concord.db, who.context))
     pages.include_router(clinic.routes(concord.service, who.context))
+    pages.include_router(begin.routes(counter, authorization_of(concord), who.tenant))
+    pages.include_router(launching.routes(concord.service, launcher_of(concord), who.context))
     pages.include_router(oauth.routes(issuer_of(concord, door.verifier.forget), tenants.finder(concord.db)))
     api.tell_failures(pages)
     return pages

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from fhir_server.context import Member, Tenant, fhir_base, oauth_address
+from fhir_server.search.hashing import Hasher
 from fhir_server.smart import opaque
 from fhir_server.smart.asking import Asked, Fields, checked, require_redirect, single
 from fhir_server.smart.granting import REFRESH, shared
@@ -63,6 +64,7 @@ class Authorization(msgspec.Struct, frozen=True):
     db: Database
     base_url: str
     clock: Callable[[], datetime]
+    hasher: Hasher
     times: Times
 
     async def begin(self, tenant: Tenant, fields: Fields) -> str:
@@ -122,7 +124,7 @@ class Authorization(msgspec.Struct, frozen=True):
                 return await self._denied(tx, tenant, step, actor, now, "nothing was agreed to")
             await self._take(tx, asked, actor)
             text = opaque.new()
-            self._grant(tx, asked, actor, granted, opaque.hashed(text), now)
+            self._grant(tx, tenant, asked, actor, granted, opaque.hashed(text), now)
         fields = {"code": text, "state": asked.state, "iss": fhir_base(self.base_url, tenant)}
         return Step("done", client, asked, with_query(asked.redirect_uri, fields))
 
@@ -195,7 +197,9 @@ class Authorization(msgspec.Struct, frozen=True):
         if not await authorizations.take(tx, asked.handle_hash, actor.person):
             raise Refusal("invalid_request", "this request was answered already")
 
-    def _grant(self, tx: Tx, asked: Pending, actor: Actor, scope: str, code_hash: bytes, now: datetime) -> None:
+    def _grant(
+        self, tx: Tx, tenant: Tenant, asked: Pending, actor: Actor, scope: str, code_hash: bytes, now: datetime
+    ) -> None:
         lasting = any(name in scope.split() for name in REFRESH)
         grant = OauthGrant(
             id=str(uuid.uuid4()),
@@ -214,8 +218,9 @@ class Authorization(msgspec.Struct, frozen=True):
             now + self.times.code,
         )  # fmt: skip
         codes.add_code(tx, code, now)
-        told = {"scope": scope, "grant": grant.id, "patient": asked.patient}
-        audit.record(tx, [_row("authorize", actor.sub, asked.client_id, 200, now, told)])
+        whose = self.hasher.self_key(tenant.id, "Patient", asked.patient) if asked.patient else None
+        row = _row("authorize", actor.sub, asked.client_id, 200, now, {"scope": scope, "grant": grant.id})
+        audit.record(tx, [msgspec.structs.replace(row, patient=whose)])
 
     def _back(self, tenant: Tenant, address: str, state: str | None, *, error: Refusal) -> str:
         fields = {"error": error.code, "error_description": error.description, "state": state}

@@ -65,7 +65,7 @@ class Issuer(msgspec.Struct, frozen=True):
             # In the transaction that records the token: of two processes with one assertion, one gives a token.
             await proven.use(tx, now)
             grants.add_service(tx, grant)
-            audit.record(tx, [_row(client.client_id, 200, now, {"scope": scope, "grant": grant.id, "jti": jti})])
+            audit.record(tx, [_row(client.client_id, 200, now, {"scope": scope, "grant": grant.id}, jti)])
         token = mint(
             key, fhir_base(self.base_url, tenant), now, tenant=tenant, scope=scope, subject=client.client_id,
             client=client.client_id, grant_id=grant.id, jti=jti, lifetime=self.lifetime,
@@ -87,5 +87,5 @@ def _grant_type(form: Mapping[str, str]) -> str:
     return found
 
 
-def _row(client_id: str, outcome: int, now: datetime, told: dict[str, Any]) -> Audited:
-    return Audited(at=now, action="token", subject=client_id, client=client_id, outcome=outcome, detail=told)
+def _row(client_id: str, outcome: int, now: datetime, told: dict[str, Any], jti: str | None = None) -> Audited:
+    return Audited(at=now, action="token", subject=client_id, client=client_id, outcome=outcome, token=jti, detail=told)

@@ -12,6 +12,7 @@ import msgspec
 
 from fhir_server.context import Member, Tenant, fhir_base
 from fhir_server.errors import NotFound
+from fhir_server.search.hashing import Hasher
 from fhir_server.smart import opaque
 from fhir_server.smart.redirects import with_query
 from fhir_server.store import audit, clients, launches
@@ -26,6 +27,7 @@ class Launcher(msgspec.Struct, frozen=True):
     db: Database
     base_url: str
     clock: Callable[[], datetime]
+    hasher: Hasher
     lifetime: timedelta
 
     async def launch(
@@ -41,8 +43,8 @@ class Launcher(msgspec.Struct, frozen=True):
             raise NotFound("there is no application of this id that is started from here")
         handle = opaque.new()
         made = Launch(opaque.hashed(handle), client_id, member.person, patient, encounter, now, now + self.lifetime)
-        told = {"patient": patient, "encounter": encounter}
-        row = Audited(at=now, action="launch", subject=subject, client=client_id, outcome=201, detail=told)
+        whose = self.hasher.self_key(tenant.id, "Patient", patient) if patient else None
+        row = Audited(at=now, action="launch", subject=subject, client=client_id, outcome=201, patient=whose)
         async with self.db.transaction(tenant.id) as tx:
             launches.add(tx, made)
             audit.record(tx, [row])

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from fhir_server.context import Tenant, fhir_base, oauth_address
+from fhir_server.search.hashing import Hasher
 from fhir_server.smart import opaque
 from fhir_server.smart.authentication import Proven
 from fhir_server.smart.granting import LAUNCH, REFRESH, shared
@@ -51,6 +52,7 @@ class Redeemer(msgspec.Struct, frozen=True):
 
     db: Database
     base_url: str
+    hasher: Hasher
     lifetime: timedelta
     refresh_lifetime: timedelta
     lives: Lives
@@ -133,8 +135,11 @@ class Redeemer(msgspec.Struct, frozen=True):
                 signers.identity, base, grant.client_id, holder, scope, now,
                 nonce=signed.nonce, signed_in=signed.at, lifetime=self.lifetime,
             )  # fmt: skip
-        told = {"scope": scope, "grant": grant.id, "jti": jti}
-        row = Audited(at=now, action="token", subject=holder.sub, client=grant.client_id, outcome=200, detail=told)
+        whose = self.hasher.self_key(tenant.id, "Patient", grant.patient) if grant.patient else None
+        row = Audited(
+            at=now, action="token", subject=holder.sub, client=grant.client_id, outcome=200, patient=whose, token=jti,
+            detail={"scope": scope, "grant": grant.id},
+        )  # fmt: skip
         audit.record(tx, [row])
         return answer
 
