@@ -16,6 +16,7 @@ from rich.console import Console
 
 from fhir_server import logs
 from fhir_server.app import Concord, opened
+from fhir_server.app.vault import KeyProblem
 from fhir_server.clock import clock, in_milliseconds
 from fhir_server.context import Context, Grant, Scope, Tenant
 from fhir_server.errors import FhirError
@@ -107,5 +108,5 @@ def run(settings: Settings, work: Callable[[str], Coroutine[Any, Any, None]]) ->
             uvloop.run(work(dsn))
     except psycopg.OperationalError as problem:
         fail(f"the database cannot be reached: {str(problem).strip()}; concord check tells more")
-    except (EmbeddedError, MigrationError, FhirError, OSError) as problem:
+    except (EmbeddedError, MigrationError, KeyProblem, FhirError, OSError) as problem:
         fail(str(problem))
