@@ -88,11 +88,16 @@ def server_dsn(settings: Settings) -> Iterator[str]:
 async def installation(settings: Settings, dsn: str, tenant: str) -> AsyncIterator[tuple[Concord, Tenant]]:
     """Open the installation and one tenant of it; exit with the known names where there is no such tenant."""
     async with opened(settings, dsn) as concord:
-        found = await tenants.by_name(concord.db, tenant)
-        if found is None:
-            names = ", ".join(t.name for t in await tenants.all_of(concord.db)) or "none yet: concord tenant add NAME"
-            fail(f"there is no tenant {tenant!r}; there are: {names}")
-        yield concord, found
+        yield concord, await tenant_named(concord, tenant)
+
+
+async def tenant_named(concord: Concord, name: str) -> Tenant:
+    """Return the tenant of this name; exit with the known names where there is none."""
+    found = await tenants.by_name(concord.db, name)
+    if found is None:
+        names = ", ".join(t.name for t in await tenants.all_of(concord.db)) or "none yet: concord tenant add NAME"
+        fail(f"there is no tenant {name!r}; there are: {names}")
+    return found
 
 
 def as_operator(concord: Concord, tenant: Tenant) -> Context:

@@ -49,6 +49,9 @@ def serve(
         data_dir=data_dir,
         http_workers=workers,
     )
+    if demo and "second_factor" not in settings.model_fields_set:
+        # Who looks at a demo need not set up an app first.
+        settings = settings.evolve(second_factor="optional")
     try:
         with _database(settings) as (given, postgres), contextlib.ExitStack() as held:
             sys.exit(asyncio.run(_serve(given, postgres, held, demo=demo)))
