@@ -63,7 +63,6 @@ class Found(msgspec.Struct, frozen=True):
     self_key: int
     body: bytes
     patient: int | None
-    type: int
     may: bool
 
 

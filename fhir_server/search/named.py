@@ -37,9 +37,7 @@ class Named(Protocol):
         """How many rows are wanted."""
 
 
-_COLUMNS = (
-    "resource.id, resource.version, resource.updated, resource.self_key, resource.body, resource.patient, resource.type"
-)
+_COLUMNS = "resource.id, resource.version, resource.updated, resource.self_key, resource.body, resource.patient"
 _Sql = tuple[str, tuple[object, ...]]
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from fhir_server.store import tenants
 from tests.fhir import Client, running
-from tests.signin import ada, quick  # noqa: F401 - fixtures
 
 
 @pytest.fixture
