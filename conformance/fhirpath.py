@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from conformance import jsonpath
 from conformance.fhirpath_criteria import Values, criterion
 from conformance.fhirpath_grammar import (
     Binary,
@@ -49,8 +48,7 @@ class Branch(msgspec.Struct, frozen=True):
 
     `path` names elements and criteria, so branches of equal path find equal values; `element` is the path as FHIR has
     it, with `[x]` for a choice; `single` says that it never finds two values; `required` is the canonical URL of the
-    value set that the values must be from, `targets` are the types that references may point at (none: any); `json` is
-    the same as an SQL/JSON path, None where that has no words for it.
+    value set that the values must be from, `targets` are the types that references may point at (none: any).
     """
 
     attribute: str | None
@@ -62,7 +60,6 @@ class Branch(msgspec.Struct, frozen=True):
     targets: tuple[str, ...] = ()
     element: str = ""
     single: bool = True
-    json: str | None = "$"
 
     def values(self, start: Any) -> Sequence[Any]:
         """Return the values, given what stands under `attribute` (never UNSET), or the resource."""
@@ -135,10 +132,8 @@ def _truth(tree: Expression, this: Branch, resource_type: str | None) -> Branch:
     def run(items: Sequence[Any]) -> list[bool]:
         return [verdict for item in items if (verdict := test(item)) is not None]
 
-    # A predicate can only stand for the whole path.
-    json = _predicate(tree, this, resource_type, "$") if this.json == "$" else None
     path = f"{this.path}?{tree}"
-    return msgspec.structs.replace(this, type="boolean", path=path, steps=(*this.steps, run), json=json)
+    return msgspec.structs.replace(this, type="boolean", path=path, steps=(*this.steps, run))
 
 
 # ---- elements ---------------------------------------------------------------------------------------------------
@@ -183,7 +178,6 @@ def _into(flow: Branch, key: str, name: str, kind: str, element: Element) -> Bra
         targets=element.targets,
         element=f"{flow.element}.{key}",
         single=flow.single and not element.repeats,
-        json=jsonpath.member(flow.json, name),
     )
 
 
@@ -201,18 +195,17 @@ def _present(items: Sequence[Any]) -> Sequence[Any]:
     return [item for item in items if item is not None]
 
 
-# What is added to the path, the step, and what is added to the SQL/JSON path.
-_Further = tuple[str, Step, str | None]
+# What is added to the path, and the step.
+_Further = tuple[str, Step]
 
 
 def _at(number: int) -> _Further:
-    return f"[{number}]", lambda items: items[number : number + 1], f"[{number}]"
+    return f"[{number}]", lambda items: items[number : number + 1]
 
 
 def _step(flow: Branch, further: _Further) -> Branch:
-    text, step, added = further
-    json = None if flow.json is None or added is None else flow.json + added
-    return msgspec.structs.replace(flow, path=flow.path + text, steps=(*flow.steps, step), json=json)
+    text, step = further
+    return msgspec.structs.replace(flow, path=flow.path + text, steps=(*flow.steps, step))
 
 
 # ---- types ------------------------------------------------------------------------------------------------------
@@ -254,8 +247,7 @@ def _where(flows: list[Branch], arguments: tuple[Expression, ...]) -> list[Branc
 
 def _kept(flow: Branch, tree: Expression) -> _Further:
     test = criterion(tree, _asker(Branch(None, flow.type, "", ()), None))
-    said = _predicate(tree, flow, None, "@")
-    return f"[{tree}]", lambda items: [item for item in items if test(item)], said and f" ? {said}"
+    return f"[{tree}]", lambda items: [item for item in items if test(item)]
 
 
 def _extension(flows: list[Branch], arguments: tuple[Expression, ...]) -> list[Branch]:
@@ -292,12 +284,6 @@ def _asker(this: Branch, resource_type: str | None) -> Callable[[Expression], tu
         return _gathered(flows), frozenset(flow.type for flow in flows)
 
     return values_of
-
-
-def _predicate(tree: Expression, this: Branch, resource_type: str | None, root: str) -> str | None:
-    """Return a criterion on an item that SQL/JSON calls `root`, in its words."""
-    start = Branch(None, this.type, "", (), json=root)
-    return jsonpath.predicate(tree, lambda part: [flow.json for flow in _flows(part, start, resource_type)])
 
 
 def _gathered(flows: list[Branch]) -> Values:

@@ -23,6 +23,7 @@ from fhir_server.commands import (
     sweep,
     tenant,
     token,
+    user,
 )
 
 app = typer.Typer(
@@ -60,6 +61,7 @@ app.command()(sweep.sweep)
 app.command()(parameters.parameters)
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(client.app, name="client")
+app.add_typer(user.app, name="user")
 app.add_typer(channel.app, name="channel")
 app.add_typer(case.app, name="case")
 app.add_typer(care.app, name="care")

@@ -15,6 +15,7 @@ FhirError
 ├── UnsupportedMedia 415  a content type that is not taken
 ├── Unprocessable    422  profile or business rule
 ├── TooMany          429  more requests than one may send
+├── Unreadable       500  what is stored does not open: a wrong key, or somebody changed it
 └── Busy             503  try again later
     └── TimedOut          the time for it was over
 """
@@ -145,6 +146,10 @@ class TooMany(FhirError):
     def __init__(self, whose: str, wait: float) -> None:
         self.retry_after = math.ceil(wait)
         super().__init__(f"too many requests of {whose}: try again in {self.retry_after} s")
+
+
+class Unreadable(FhirError):
+    """What is stored encrypted does not open: by a wrong key, or because somebody changed or moved it."""
 
 
 class Busy(FhirError):

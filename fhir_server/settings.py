@@ -89,7 +89,7 @@ class Settings(SecuritySettings):
         except ValidationError as failure:
             raise SettingsError(_readable(failure)) from None
 
-    @field_validator("data_dir", "test_clock")
+    @field_validator("data_dir", "test_clock", "master_key_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()

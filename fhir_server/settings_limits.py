@@ -100,6 +100,12 @@ class LimitSettings(BasicSettings):
         unit="resources",
         ge=1,
     )
+    max_sorted: int = row(
+        100_000,
+        "Most matches of a search that is sorted by a token or reference, of which bodies tell; more get 400.",
+        unit="resources",
+        ge=1,
+    )
     max_expansion: int = row(
         10_000, "Most codes of a value set or hierarchy that a search asks for; more get 400.", unit="codes", ge=1
     )

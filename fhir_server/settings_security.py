@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import SecretStr
 
 from fhir_server.settings_row import row
@@ -12,7 +14,12 @@ class SecuritySettings(SessionSettings):
     """Who gets in, and for how long."""
 
     master_key: SecretStr | None = row(
-        None, "Reserved, not read yet: the key that wraps each tenant's data key, 32 random bytes in base64."
+        None, "The key that wraps each tenant's data key: 32 random bytes in base64. With it, all is encrypted at rest."
+    )
+    master_key_file: Path | None = row(
+        None,
+        "File that holds the master key instead, for its owner's eyes alone; with the embedded PostgreSQL one is made.",
+        shown="`master.key` in the data folder with the embedded PostgreSQL, otherwise none",
     )
     backend_token_lifetime: int = row(
         300, "Lifetime of an access token that a backend service gets for its assertion.", unit="s", ge=1, le=300

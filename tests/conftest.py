@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.needs import hold
 from tests.postgres import (  # noqa: F401 - fixtures
+    MASTER_KEY,
     admin_dsn,
     database,
     fresh_database,
@@ -22,7 +25,8 @@ settings.load_profile("concord")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known."""
+    """Make the mark known, and have every server of the tests encrypt what it stores."""
+    os.environ.setdefault("CONCORD_MASTER_KEY", MASTER_KEY)
     config.addinivalue_line("markers", "needs(component, ...): system components without which the test cannot run")
 
 

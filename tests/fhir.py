@@ -105,13 +105,16 @@ class Client:
 
 @asynccontextmanager
 async def running(dsn: str, **settings: Any) -> AsyncIterator[tuple[Concord, MovedClock]]:
-    """Serve an installation on a free loopback port until the block ends."""
+    """Serve an installation on a free loopback port until the block ends; `base_url` may hold {port}."""
     sock = listen("127.0.0.1", 0)
     objects = tempfile.TemporaryDirectory(prefix="concord-objects-")
     settings.setdefault("object_store", Path(objects.name).as_uri())
     # Tests are refused more often than anybody who means well.
     settings.setdefault("refusals_per_minute", 1_000_000)
-    given = Settings.load(env="test", port=sock.getsockname()[1], max_body_bytes=MAX_BODY, **settings)
+    port = sock.getsockname()[1]
+    if "base_url" in settings:
+        settings["base_url"] = settings["base_url"].format(port=port)
+    given = Settings.load(env="test", port=port, max_body_bytes=MAX_BODY, **settings)
     moved = MovedClock()
     async with opened(given, dsn) as plain:
         concord = msgspec.structs.replace(plain, clock=moved)

@@ -21,6 +21,8 @@ from fhir_server.store.embedded import DATABASE, EmbeddedPostgres
 from fhir_server.store.migrate import migrate
 
 SHARED = "shared"
+# Of 32 bytes, known to everybody.
+MASTER_KEY = "Y29uY29yZCB0ZXN0cyBtYXN0ZXIga2V5IDMyIGJ5dGU="
 # A test's data need not outlive a power cut.
 _QUICK = {
     "fsync": "off",

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import re
+import secrets
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from html import unescape
 from html.parser import HTMLParser
+from ipaddress import IPv6Address
 from typing import Any
 
 import httpx
 import pyotp
+import pytest
 
 from fhir_server.app.accounts import accounts_of
 from fhir_server.context import Role
 from fhir_server.smart.totp import step_of
-from fhir_server.store import factors, people, sessions
+from fhir_server.store import factors, people, sessions, tenants
 from fhir_server.store.people import Person
 from fhir_server.store.sessions import Start
-from tests.fhir import Client
+from tests.fhir import Client, running
 
 PASSWORD = "a horse of seven colours"
 # As little as the settings allow: what is hashed in tests guards nothing.
-QUICK: dict[str, Any] = {"password_memory": 19_456, "password_passes": 2}
+QUICK: dict[str, Any] = {"password_memory": 19_456, "password_passes": 2, "trusted_proxies": "127.0.0.0/8"}
 
 
 class Form(HTMLParser):
@@ -57,7 +60,10 @@ class Visitor:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.url = client.concord.base_url
-        self.http = httpx.AsyncClient(base_url=self.url, timeout=30)
+        # Each from an address of its own: failures of one test make no other wait.
+        self.address = str(IPv6Address(secrets.randbits(120) | 0x20 << 120))
+        said = {"x-forwarded-for": self.address}
+        self.http = httpx.AsyncClient(base_url=self.url, timeout=30, headers=said)
         self.page = httpx.Response(200)
 
     async def get(self, path: str, **more: Any) -> httpx.Response:
@@ -97,6 +103,20 @@ def app_of(page: str) -> pyotp.TOTP:
     found = re.search(r"<code>([A-Z2-7]{32})</code>", page)
     assert found, page
     return pyotp.TOTP(found[1])
+
+
+@pytest.fixture
+async def quick(server_dsn: str) -> AsyncIterator[Client]:
+    """Return a client of a new tenant of a server that hashes quickly."""
+    async with running(server_dsn, **QUICK) as (concord, clock), httpx.AsyncClient(timeout=30) as http:
+        yield Client(concord, clock, await tenants.add(concord.db, f"t-{uuid.uuid4().hex[:12]}"), http)
+
+
+@pytest.fixture
+async def ada(quick: Client) -> AsyncIterator[Visitor]:
+    """Return a visitor of its pages."""
+    async with visitor(quick) as made:
+        yield made
 
 
 @asynccontextmanager
@@ -144,3 +164,12 @@ async def session_of(client: Client, person: Person) -> str:
 def shown(page: httpx.Response) -> str:
     """Return the text of a page without its tags."""
     return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.text)))
+
+
+async def let_in(ada: Visitor, person: Person) -> pyotp.TOTP:
+    """Sign a person in by password and app, and return the app; its next code is good half a minute later."""
+    app = await app_for(ada.client, person)
+    await ada.sign_in(person)
+    page = await ada.send("/login/second", code=app.at(ada.client.clock()))
+    assert page.url.path == "/account", page.text
+    return app

@@ -11,6 +11,7 @@ from importlib.metadata import version
 import msgspec
 
 from conformance.search_params import Registry
+from fhir_server.app.vault import unlock
 from fhir_server.clock import Clock, clock
 from fhir_server.context import Tenant, fhir_base
 from fhir_server.interactions.kept import Kept
@@ -25,6 +26,7 @@ from fhir_server.settings import Settings
 from fhir_server.smart.policy import Rules
 from fhir_server.store import keys
 from fhir_server.store.database import Database
+from fhir_server.store.keyring import Keyring
 from fhir_server.store.objects import Objects
 from fhir_server.store.recorder import Recorder
 from fhir_server.store.resources import Loader, Rids
@@ -73,6 +75,7 @@ async def opened(settings: Settings, dsn: str) -> AsyncIterator[Concord]:
         slow=Slow(settings.slow_search_ms / 1000, settings.slow_searches_per_minute),
     )
     try:
+        db.keyring = Keyring(await unlock(settings, db))
         secret = await keys.installation_secret(db)
         form_key = blake2b(secret, digest_size=32, person=b"concord-forms").digest()
         yield Concord(settings, clock(settings.test_clock), db, _service(settings, db, secret), form_key)
@@ -130,6 +133,7 @@ def limits_of(settings: Settings) -> Limits:
         if_match_required=settings.if_match_required,
         lenient=settings.unknown_parameter == "lenient",
         max_latest=settings.max_latest,
+        max_sorted=settings.max_sorted,
         max_expansion=settings.max_expansion,
         max_inline=settings.max_body_bytes,
         max_search_parameters=settings.max_search_parameters,

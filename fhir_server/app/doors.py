@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from fhir_server.app.accounts import accounts_of
-from fhir_server.app.apps import pages_of_apps
-from fhir_server.app.authorization import authorization_of, issuer_of, launcher_of
+from fhir_server.app.authorization import authorization_of, endpoints_of, launcher_of
 from fhir_server.app.concord import VERSION, Concord
 from fhir_server.app.guards import gate_of
 from fhir_server.console import account, begin, signin
@@ -18,14 +18,17 @@ from fhir_server.console.desk import answer_pages, desk
 from fhir_server.console.views import Overview
 from fhir_server.console.views import overview as overview_of
 from fhir_server.http import api, channels, clinic, health, launching, oauth, published
+from fhir_server.http import people as people_door
 from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.bounds import Bounds
+from fhir_server.http.cors import Cors
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
 from fhir_server.http.who import Who
 from fhir_server.settings import Settings
 from fhir_server.smart.tokens import Verifier
-from fhir_server.store import keys, overview, standing, tenants
+from fhir_server.store import clients, keys, overview, standing, tenants
+from fhir_server.store import people as stored_people
 
 
 def bounds_of(settings: Settings) -> Bounds:
@@ -49,7 +52,8 @@ def front(concord: Concord) -> Front:
         open_pages=published.pages(concord.service, concord.base_url, concord.clock(), VERSION),
     )
     binaries = BinaryDoor(door, concord.settings.max_binary_bytes)
-    return Front(gate, door, binaries, _pages(concord, door, figures), concord.settings.max_requests)
+    cors = Cors(door.tenant_of, partial(clients.origins, concord.db), lambda: concord.clock().timestamp())
+    return Front(gate, cors, door, binaries, _pages(concord, door, figures), concord.settings.max_requests)
 
 
 def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> FastAPI:
@@ -65,24 +69,28 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=figures)
 
-    async def look() -> Overview:
-        queue, counts = await overview.queue(concord.db), await overview.message_counts(concord.db)
+    async def look(names: Collection[str] | None) -> Overview:
+        queue, counts = await overview.queue(concord.db), await overview.message_counts(concord.db, names)
+        if names is not None:
+            # What waits in all clinics together is no single clinic's business.
+            queue = (sum(states.get("received", 0) for states in counts.values()), None)
         return overview_of(concord.clock(), VERSION, queue, counts)
 
     pages.include_router(health.routes(lambda: overview.unready(concord.db), figures))
     accounts = accounts_of(concord)
     counter = desk(accounts.signin.sessions, concord.clock, door.gate.peers.address)
     who = Who(accounts.signin.sessions, door)
-    pages.include_router(console.routes(look))
+    pages.include_router(console.routes(counter, look, partial(stored_people.memberships, concord.db)))
     pages.include_router(channels.routes(concord.db, door.authorize, concord.clock))
     pages.include_router(signin.routes(counter, accounts.signin, accounts))
     pages.include_router(account.routes(counter, accounts))
+    pages.include_router(people_door.routes(accounts, who, concord.base_url))
     answer_pages(pages)
-    pages.include_router(pages_of_apps(concord, counter, who, door.verifier.forget))
     pages.include_router(api.routes(concord.db, who.context))
     pages.include_router(clinic.routes(concord.service, who.context))
     pages.include_router(begin.routes(counter, authorization_of(concord), who.tenant))
     pages.include_router(launching.routes(concord.service, launcher_of(concord), who.context))
-    pages.include_router(oauth.routes(issuer_of(concord, door.verifier.forget), tenants.finder(concord.db)))
+    ends = endpoints_of(concord, door.verifier)
+    pages.include_router(oauth.routes(ends.issuer, ends.introspection, tenants.finder(concord.db)))
     api.tell_failures(pages)
     return pages

@@ -14,7 +14,7 @@ from fhir_server.commands.runtime import DataDir, TenantName, installation, run,
 from fhir_server.context import oauth_address
 from fhir_server.errors import Invalid, NotFound
 from fhir_server.smart import opaque
-from fhir_server.smart.registration import Registration, registered
+from fhir_server.smart.registration import Registration, register
 from fhir_server.store import clients
 from fhir_server.store.clients import Client, Kind
 
@@ -50,8 +50,7 @@ def add(
             launch_uri=launch_uri, jwks=_read(jwks) if jwks else None, jwks_uri=jwks_uri, origins=origin or (),
         )  # fmt: skip
         async with installation(settings, dsn, tenant) as (concord, found):
-            client, secret = registered(asked, concord.clock())
-            await clients.add(concord.db, found.id, client)
+            client, secret = await register(concord.db, found.id, concord.service.rules, asked, concord.clock())
             typer.echo(f"it gets its tokens at {oauth_address(concord.base_url, found, 'token')}", err=True)
             typer.echo("\n".join([client.client_id, *([secret] if secret else [])]))
 

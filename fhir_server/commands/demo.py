@@ -13,6 +13,7 @@ from rich.table import Table
 import fhir_server
 from adapters.mllp import Sender
 from fhir_server.app import Concord, opened
+from fhir_server.commands import demo_people
 from fhir_server.context import Tenant
 from fhir_server.settings import Settings
 from fhir_server.smart.tokens import mint
@@ -38,10 +39,11 @@ async def show(settings: Settings) -> None:
     async with opened(settings, str(settings.database_url)) as concord:
         tenant = await tenants.by_name(concord.db, "demo")
         assert tenant is not None
+        password = await demo_people.make(concord, tenant)
         if not await messages.counts(concord.db, tenant.id):
             await _send(settings)
             await _mapped(concord, tenant)
-        await _tell(concord, tenant)
+        await _tell(concord, tenant, password)
 
 
 def texts() -> list[bytes]:
@@ -67,12 +69,15 @@ async def _mapped(concord: Concord, tenant: Tenant) -> None:
             await asyncio.sleep(0.05)
 
 
-async def _tell(concord: Concord, tenant: Tenant) -> None:
+async def _tell(concord: Concord, tenant: Tenant, password: str) -> None:
     """Print where everything is, and commands on lines of their own outside the frame, so that they can be copied."""
     settings, base = concord.settings, concord.base(tenant)
     counts = await messages.counts(concord.db, tenant.id)
     table = Table.grid(padding=(0, 2))
     table.add_row("[bold]FHIR", base)
+    table.add_row("[bold]Sign in", f"{concord.base_url}/login")
+    table.add_row("[bold]  as", ", ".join(email for email, *_ in demo_people.PEOPLE))
+    table.add_row("[bold]  password", f"{password} (another at each start)")
     table.add_row("[bold]Operator page", f"{concord.base_url}/console")
     table.add_row("[bold]HL7 v2 (MLLP)", f"{settings.mllp_host}:{settings.mllp_port}")
     table.add_row("[bold]Data folder", str(settings.data_dir))

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from fhir_server import logs
 from fhir_server.app import Concord, opened
+from fhir_server.app.vault import KeyProblem
 from fhir_server.clock import clock, in_milliseconds
 from fhir_server.context import Context, Grant, Scope, Tenant
 from fhir_server.errors import FhirError
@@ -87,11 +88,16 @@ def server_dsn(settings: Settings) -> Iterator[str]:
 async def installation(settings: Settings, dsn: str, tenant: str) -> AsyncIterator[tuple[Concord, Tenant]]:
     """Open the installation and one tenant of it; exit with the known names where there is no such tenant."""
     async with opened(settings, dsn) as concord:
-        found = await tenants.by_name(concord.db, tenant)
-        if found is None:
-            names = ", ".join(t.name for t in await tenants.all_of(concord.db)) or "none yet: concord tenant add NAME"
-            fail(f"there is no tenant {tenant!r}; there are: {names}")
-        yield concord, found
+        yield concord, await tenant_named(concord, tenant)
+
+
+async def tenant_named(concord: Concord, name: str) -> Tenant:
+    """Return the tenant of this name; exit with the known names where there is none."""
+    found = await tenants.by_name(concord.db, name)
+    if found is None:
+        names = ", ".join(t.name for t in await tenants.all_of(concord.db)) or "none yet: concord tenant add NAME"
+        fail(f"there is no tenant {name!r}; there are: {names}")
+    return found
 
 
 def as_operator(concord: Concord, tenant: Tenant) -> Context:
@@ -107,5 +113,5 @@ def run(settings: Settings, work: Callable[[str], Coroutine[Any, Any, None]]) ->
             uvloop.run(work(dsn))
     except psycopg.OperationalError as problem:
         fail(f"the database cannot be reached: {str(problem).strip()}; concord check tells more")
-    except (EmbeddedError, MigrationError, FhirError, OSError) as problem:
+    except (EmbeddedError, MigrationError, KeyProblem, FhirError, OSError) as problem:
         fail(str(problem))

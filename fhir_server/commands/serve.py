@@ -17,6 +17,7 @@ import msgspec
 import typer
 
 from fhir_server.app import base_url
+from fhir_server.app.vault import KeyProblem, file_of
 from fhir_server.clock import clock
 from fhir_server.commands import demo as demonstration
 from fhir_server.commands.parts import listen
@@ -48,10 +49,13 @@ def serve(
         data_dir=data_dir,
         http_workers=workers,
     )
+    if demo and "second_factor" not in settings.model_fields_set:
+        # Who looks at a demo need not set up an app first.
+        settings = settings.evolve(second_factor="optional")
     try:
         with _database(settings) as (given, postgres), contextlib.ExitStack() as held:
             sys.exit(asyncio.run(_serve(given, postgres, held, demo=demo)))
-    except (EmbeddedError, MigrationError) as problem:
+    except (EmbeddedError, MigrationError, KeyProblem) as problem:
         fail(str(problem))
 
 
@@ -66,7 +70,7 @@ def _database(settings: Settings) -> Iterator[tuple[Settings, EmbeddedPostgres |
         return
     with EmbeddedPostgres(settings.data_dir) as postgres:
         migrate(postgres.admin_dsn(), postgres.server_dsn(), today=today)
-        yield settings.evolve(database_url=postgres.server_dsn()), postgres
+        yield settings.evolve(database_url=postgres.server_dsn(), master_key_file=file_of(settings)), postgres
 
 
 async def _serve(

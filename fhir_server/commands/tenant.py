@@ -11,7 +11,7 @@ from rich.table import Table
 from fhir_server.app import opened
 from fhir_server.commands.runtime import DataDir, installation, run, settings_of, with_address
 from fhir_server.interactions.reindex import reindex as reindexed
-from fhir_server.store import tenants
+from fhir_server.store import keys, tenants
 
 app = typer.Typer(help="Add and list tenants: the clinics that share this installation.", no_args_is_help=True)
 
@@ -59,5 +59,22 @@ def reindex(
         async with installation(settings, dsn, name) as (concord, tenant):
             types = await reindexed(concord.service, tenant, concord.clock())
             typer.echo(f"{types} types of resources wait for the workers to index them anew")
+
+    run(settings, work)
+
+
+@app.command("new-keys")
+def new_keys(
+    name: Annotated[str, typer.Argument(help="Name of the tenant, as it stands in addresses.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Let new keys sign the tenant's tokens; those signed before stay good until they expire."""
+    settings = with_address(settings_of(data_dir=data_dir))
+
+    async def work(dsn: str) -> None:
+        async with installation(settings, dsn, name) as (concord, tenant):
+            for alg in (keys.ALGORITHM, keys.IDENTITY_ALGORITHM):
+                made = await keys.rotate(concord.db, tenant.id, alg)
+                typer.echo(f"{alg} {made.kid}")
 
     run(settings, work)

@@ -58,12 +58,12 @@ class Desk(msgspec.Struct, frozen=True):
         """Return the session of a request, also a half one, or None."""
         return await self.sessions.current(request.cookies, self.clock())
 
-    async def signed_in(self, request: Request, *, fresh: bool = False) -> Session:
+    async def signed_in(self, request: Request, *, fresh: bool = False, touch: bool = True) -> Session:
         """Return the whole session of a request, or send the browser to sign in and back.
 
-        `fresh` asks who signed in long ago to do so again.
+        `fresh` asks who signed in long ago to do so again; without `touch` the request is no use of the session.
         """
-        session = await self.session(request)
+        session = await self.sessions.current(request.cookies, self.clock(), touch=touch)
         if session is None or not is_whole(session):
             raise SignInNeeded(_here(request))
         if fresh and not self.sessions.is_fresh(session, self.clock()):

@@ -1,43 +1,46 @@
-"""The operator page, /console: server-rendered, without a script. Only this machine may open it."""
+"""The operator's page, /console: counts of messages, without a script; and the files that pages use."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from importlib import resources
-from ipaddress import ip_address
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from fastapi.responses import Response
 
+from fhir_server.console.desk import Desk
 from fhir_server.console.views import Overview
 from fhir_server.errors import NotFound
+from fhir_server.store.people import Membership
+from fhir_server.store.sessions import Session
 
-Look = Callable[[], Awaitable[Overview]]
-_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-_HEADERS = {"content-security-policy": _POLICY, "cache-control": "no-store", "x-content-type-options": "nosniff"}
-_STATIC = {"console.css": "text/css", "keys.js": "text/javascript"}
+# Of the named clinics, or with None of all.
+Look = Callable[[Collection[str] | None], Awaitable[Overview]]
+MembershipsOf = Callable[[int], Awaitable[list[Membership]]]
+_STATIC = {"console.css": "text/css", "icon.svg": "image/svg+xml", "keys.js": "text/javascript"}
 _KEPT = {"cache-control": "max-age=3600", "x-content-type-options": "nosniff"}
-# A proxy on this machine would make every visitor look local.
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+_NOT_YOURS = "This page is for the administrators of a clinic and of the installation."
 
 
-def routes(look: Look) -> APIRouter:
-    """Return the routes of the operator page."""
-    templates = Environment(
-        loader=PackageLoader("fhir_server.console"), autoescape=True, undefined=StrictUndefined, enable_async=True
-    )
+def routes(desk: Desk, look: Look, memberships_of: MembershipsOf) -> APIRouter:
+    """Return the routes of the operator's page."""
     static = resources.files("fhir_server.console").joinpath("static")
     files = {name: static.joinpath(name).read_text() for name in _STATIC}
     router = APIRouter(include_in_schema=False)
 
+    async def seen_by(session: Session) -> list[str] | None:
+        if session.super_admin:
+            return None
+        return [m.tenant.name for m in await memberships_of(session.person) if m.role == "clinic-admin"]
+
     @router.get("/console")
     async def console(request: Request) -> Response:
-        if not is_local(request):
-            page = await templates.get_template("elsewhere.html").render_async()
-            return HTMLResponse(page, 403, _HEADERS)
-        page = await templates.get_template("overview.html").render_async(page=await look())
-        return HTMLResponse(page, headers=_HEADERS)
+        # It loads itself again and again: that alone must not keep a session alive.
+        session = await desk.signed_in(request, touch="shown" not in request.query_params)
+        names = await seen_by(session)
+        if names is not None and not names:
+            raise await desk.refused(request, _NOT_YOURS, 403)
+        return await desk.page(request, "overview.html", session, page=await look(names))
 
     @router.get("/console/{name}")
     async def file(name: str) -> Response:
@@ -46,10 +49,3 @@ def routes(look: Look) -> APIRouter:
         return Response(files[name], media_type=_STATIC[name], headers=_KEPT)
 
     return router
-
-
-def is_local(request: Request) -> bool:
-    """Tell whether the request comes straight from this machine."""
-    if request.client is None or any(name in request.headers for name in _FORWARDED):
-        return False
-    return ip_address(request.client.host).is_loopback

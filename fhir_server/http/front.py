@@ -9,6 +9,7 @@ from fhir_server import logs
 from fhir_server.errors import Busy, TooMany
 from fhir_server.http import wire
 from fhir_server.http.binary import BinaryDoor
+from fhir_server.http.cors import Cors, is_asked
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.gate import Gate
 from fhir_server.http.wire import Receive, Scope, Send
@@ -22,8 +23,9 @@ class Front:
     pages answer all the same.
     """
 
-    def __init__(self, gate: Gate, door: FhirDoor, binaries: BinaryDoor, pages: FastAPI, most: int) -> None:
+    def __init__(self, gate: Gate, cors: Cors, door: FhirDoor, binaries: BinaryDoor, pages: FastAPI, most: int) -> None:
         self._gate = gate
+        self._cors = cors
         self._door = door
         self._binaries = binaries
         self._pages = pages
@@ -42,6 +44,12 @@ class Front:
             await _answered(scope, send, _turned_away(scope["raw_path"], problem))
             return
         send = self._gate.watched(where, scope, send)
+        if is_asked(scope):
+            await self._cors.answer(scope, receive, send, self._let_in)
+        else:
+            await self._let_in(scope, receive, send)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _door_of(scope["raw_path"]) == b"fhir":
             await self._at_the_door(scope, receive, send)
         else:

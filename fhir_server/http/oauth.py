@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 
 from fhir_server.context import Tenant
 from fhir_server.errors import NotFound
+from fhir_server.smart.introspection import Introspection
 from fhir_server.smart.issuing import Issuer
 from fhir_server.smart.refusal import Refusal
 from fhir_server.store import keys
@@ -21,6 +22,7 @@ _FORM = "application/x-www-form-urlencoded"
 _LARGEST = 64 * 1024
 _MOST_FIELDS = 50
 _NOT_KEPT = {"cache-control": "no-store", "pragma": "no-cache"}
+_CHALLENGES = {"basic": 'Basic realm="Concord"', "bearer": 'Bearer error="{}"'}
 _PUBLIC = {"cache-control": "max-age=300", "access-control-allow-origin": "*"}
 # https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html#styling: the colours of our own pages.
 _STYLE = {
@@ -40,7 +42,7 @@ _STYLE = {
 TenantOf = Callable[[str], Awaitable[Tenant | None]]
 
 
-def routes(issuer: Issuer, tenant_of: TenantOf) -> APIRouter:
+def routes(issuer: Issuer, introspection: Introspection, tenant_of: TenantOf) -> APIRouter:
     """Return the routes; `tenant_of` finds a tenant by the name in the address."""
     router = APIRouter(prefix="/{tenant}/oauth", tags=["oauth"])
 
@@ -60,6 +62,28 @@ def routes(issuer: Issuer, tenant_of: TenantOf) -> APIRouter:
         except Refusal as refusal:
             return refused(refusal, authorization)
 
+    @router.post("/introspect")
+    async def introspect(tenant: str, request: Request) -> Response:
+        """Tell what a token is good for, to a client that may know."""
+        found = await known(tenant)
+        authorization = request.headers.get("authorization", "")
+        try:
+            said = await introspection.introspect(found, authorization, await form_of(request))
+        except Refusal as refusal:
+            return refused(refusal, authorization)
+        return JSONResponse(dict(said), 200, _NOT_KEPT)
+
+    @router.post("/revoke")
+    async def revoke(tenant: str, request: Request) -> Response:
+        """End a token, and all others of the same grant."""
+        found = await known(tenant)
+        authorization = request.headers.get("authorization", "")
+        try:
+            await introspection.revoke(found, authorization, await form_of(request))
+        except Refusal as refusal:
+            return refused(refusal, authorization)
+        return Response(status_code=200, headers=_NOT_KEPT)
+
     @router.get("/jwks")
     async def jwks(tenant: str) -> Response:
         """Publish the keys that verify this tenant's tokens, those that sign no more included."""
@@ -76,10 +100,12 @@ def routes(issuer: Issuer, tenant_of: TenantOf) -> APIRouter:
 
 
 def refused(refusal: Refusal, authorization: str) -> Response:
-    """Return a refusal as OAuth has it; who tried Basic is told so, as HTTP asks."""
+    """Return a refusal as OAuth has it; who tried the Authorization header is told how, as HTTP asks."""
     told = {"error": refusal.code, "error_description": refusal.description}
-    basic = refusal.status == 401 and authorization.partition(" ")[0].lower() == "basic"
-    headers = {**_NOT_KEPT, "www-authenticate": 'Basic realm="Concord"'} if basic else _NOT_KEPT
+    headers = dict(_NOT_KEPT)
+    kind = authorization.partition(" ")[0].lower()
+    if refusal.status in (401, 403) and kind in _CHALLENGES:
+        headers["www-authenticate"] = _CHALLENGES[kind].format(refusal.code)
     return JSONResponse(told, refusal.status, headers)
 
 

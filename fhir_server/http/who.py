@@ -65,11 +65,14 @@ class Who(msgspec.Struct, frozen=True):
         return Context(grant, fhir_base(self.door.base_url, tenant), now, request_id)
 
     async def grant(self, session: Session, tenant: Tenant) -> Grant:
-        """Return what a signed-in person may do in a clinic, as of now. Raises Forbidden without a role there."""
+        """Return what a signed-in person may do in a clinic, as of now. Raises Forbidden without a role there.
+
+        A super admin is one here too; what they then see is for the policy to say.
+        """
         found = await people.membership(self.sessions.db, tenant.id, session.person)
-        if found is None:
+        if found is None and not session.super_admin:
             raise Forbidden("you have no role in this clinic")
-        member = Member(session.person, *found)
+        member = Member(session.person, *(found or ("super-admin", None)))
         return Grant(tenant, session.sub, CLIENT, parse_scopes(_SCOPES), member=member, jti=session.hash.hex()[:32])
 
     async def tenant(self, name: str) -> Tenant:

@@ -63,6 +63,7 @@ class Found(msgspec.Struct, frozen=True):
     self_key: int
     body: bytes
     patient: int | None
+    type: int
     may: bool
 
 

@@ -11,6 +11,7 @@ from conformance.issue import error
 from fhir_server.context import Context
 from fhir_server.errors import Invalid
 from fhir_server.interactions import trail
+from fhir_server.interactions.body import members_of
 from fhir_server.interactions.bundle import bundle, entry, link
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.resolve import resolved
@@ -56,8 +57,9 @@ async def answer(
     asked = understood(service, ctx, request, choice.type, choice.query)
     asked = msgspec.structs.replace(asked, tree=await resolved(service, ctx, asked.tree))
     most = service.limits.max_latest
-    made = latest.moments(asked, choice.date, choice.element, ctx.tenant.id, restrict, most)
-    found = [Moment(*row) for row in await _fetched(service, ctx, made)]
+    made = latest.moments(asked, choice.date, ctx.tenant.id, restrict, most)
+    rows = await _fetched(service, ctx, made)
+    found = [Moment(rid, _element(body, choice.element), at) for rid, body, at, *_ in rows]
     if len(found) > most:
         raise Invalid([error("too-costly", f"more than {most} resources are found: narrow the search")])
     chosen = choose(found)
@@ -74,6 +76,12 @@ async def answer(
     trail.found(ctx, request, request.path[-1], whose, choice.type)
     own = link("self", f"{ctx.base}/{'/'.join(request.path)}", [*shown, *request.look])
     return Response(200, bundle("searchset", entries, [own], ctx.now, len(entries)))
+
+
+def _element(body: bytes, name: str) -> str | None:
+    """Return the JSON of a member of a body."""
+    raw = members_of(body).get(name)
+    return None if raw is None else bytes(raw).decode()
 
 
 async def _fetched(service: Service, ctx: Context, made: Statement) -> Rows:

@@ -5,6 +5,7 @@ http://hl7.org/fhir/R4/resource-operation-meta.html
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,12 +16,22 @@ from fhir_server.errors import Forbidden, TooLarge
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.parameters import Given
 from fhir_server.interactions.service import Service
-from fhir_server.search.labels import PARAMETERS, in_use
+from fhir_server.search.labels import ELEMENTS, PARAMETERS, labelled
 from fhir_server.search.tree import Nothing, Tree
 from fhir_server.smart.policy import visible
 
 _MOST = 10_000
-_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+# Rows that one statement reads.
+_TOGETHER = 1000
+
+
+class _Labelled(msgspec.Struct):
+    """What is read of a body."""
+
+    meta: dict[str, Any] = {}
+
+
+_decoder = msgspec.json.Decoder(_Labelled)
 
 
 async def meta_in_use(service: Service, ctx: Context, request: Request) -> Response:
@@ -32,19 +43,32 @@ async def meta_in_use(service: Service, ctx: Context, request: Request) -> Respo
     keys = [
         token(tenant, name, code, None, None) for types in allowed.values() for name in types for code in PARAMETERS
     ]
-    found: dict[str, dict[Any, Any]] = {}
-    if allowed:
-        statement = in_use(allowed, keys, tenant, _MOST)
-        rows = await service.db.fetch(tenant, statement.sql, statement.params, custom_plan=True)
-        if len(rows) > _MOST:
-            raise TooLarge(f"more than {_MOST} labels are in use; ask for one type")
-        for element, text in rows:
-            value = _decoder.decode(text)
-            if value is not None:
-                found.setdefault(element, {}).setdefault(_name(value), value)
-    meta = {element: [values[name] for name in sorted(values)] for element, values in sorted(found.items())}
+    found = await _in_use(service, ctx, allowed, keys) if allowed else {}
+    meta = {element: [values[name] for name in sorted(values)] for element, values in sorted(found.items()) if values}
     parameter = {"name": "return", **({"valueMeta": meta} if meta else {})}
     return Response(200, msgspec.json.encode({"resourceType": "Parameters", "parameter": [parameter]}))
+
+
+async def _in_use(
+    service: Service, ctx: Context, allowed: Mapping[Tree, Sequence[str]], keys: Sequence[int]
+) -> dict[str, dict[Any, Any]]:
+    """Return the labels by element and name; raise TooLarge for too many of them."""
+    tenant = ctx.tenant.id
+    found: dict[str, dict[Any, Any]] = {element: {} for element in ELEMENTS.values()}
+    after, more = 0, True
+    while more:
+        statement = labelled(allowed, keys, tenant, after, _TOGETHER)
+        rows = await service.db.fetch(tenant, statement.sql, statement.params, custom_plan=True)
+        for rid, body, *_ in rows:
+            after = rid
+            meta = _decoder.decode(body).meta
+            for element, names in found.items():
+                for value in filter(None, meta.get(element, ())):
+                    names.setdefault(_name(value), value)
+        if sum(map(len, found.values())) > _MOST:
+            raise TooLarge(f"more than {_MOST} labels are in use; ask for one type")
+        more = len(rows) == _TOGETHER
+    return found
 
 
 def _name(value: Any) -> tuple[str, str]:

@@ -22,9 +22,11 @@ from fhir_server.interactions.include import Row, included
 from fhir_server.interactions.message import Request, Response, preference, require_id
 from fhir_server.interactions.resolve import resolved
 from fhir_server.interactions.service import Service
+from fhir_server.interactions.sorting import sorted_rows
 from fhir_server.interactions.subset import cut
-from fhir_server.search import across, plan
+from fhir_server.search import across, plan, sort_values
 from fhir_server.search.across import Part
+from fhir_server.search.plan import Statement
 from fhir_server.search.request import SearchRequest, parse
 from fhir_server.search.sort import shown as shown_as
 from fhir_server.search.tree import AllKeys, IdIn, Tree, all_of, any_of
@@ -126,7 +128,7 @@ async def _answer(service: Service, ctx: Context, request: Request, where: Where
     page = rows[: asked.count]
     total = await totals.total(service, ctx, parts, len(rows))
     only = asked.type if len(parts) == 1 else ""
-    matches = [Row(only or CODE_TYPES[row[-1]], row[0], row[1], row[4], row[5]) for row in page]
+    matches = [Row(CODE_TYPES[row[6]], row[0], row[1], row[4], row[5]) for row in page]
     entries = [
         entry(f"{ctx.base}/{row.type}/{row.id}", cut(row.type, masked(ctx, row.type, row.body), wanted), mode="match")
         for row in matches
@@ -223,12 +225,16 @@ def understood(service: Service, ctx: Context, request: Request, resource_type: 
 async def _rows(service: Service, ctx: Context, parts: Sequence[Part]) -> Rows:
     """Return one row more than the page has, where there is one: that tells of a next page."""
     tenant = ctx.tenant.id
+
+    async def fetched(made: Statement) -> Rows:
+        return await service.db.fetch(tenant, made.sql, made.params, custom_plan=True)
+
+    if sort_values.needed(parts[0][0].sort):
+        return await sorted_rows(fetched, parts, tenant, service.limits.max_sorted)
     shares = await service.shares.now()
     if len(parts) == 1:
-        statement = plan.select(parts[0][0], tenant, parts[0][1], shares)
-    else:
-        statement = across.select(parts, tenant, shares)
-    return await service.db.fetch(tenant, statement.sql, statement.params, custom_plan=True)
+        return await fetched(plan.select(parts[0][0], tenant, parts[0][1], shares))
+    return await fetched(across.select(parts, tenant, shares))
 
 
 def _left_out(asked: SearchRequest) -> list[bytes]:

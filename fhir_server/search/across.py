@@ -6,8 +6,8 @@ No index orders rows of several types, so each type gives its own page by its ow
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from conformance.r4.types import TYPE_CODES
 from fhir_server.errors import Invalid
 from fhir_server.search import order, plan
 from fhir_server.search.plan import UNKNOWN, Statement
@@ -19,22 +19,29 @@ from fhir_server.store.shares import Shares
 Part = tuple[SearchRequest, Tree]
 
 
-def select(parts: Sequence[Part], tenant_id: int, shares: Shares = UNKNOWN) -> Statement:
-    """Return the statement for rows of a page and one more: rid, id, version, updated, body, patient, sort keys, type.
-
-    All parts have the same order, count and position. Raises Invalid for an order that types do not share.
-    """
+def require_one_order(parts: Sequence[Part]) -> None:
+    """Raise Invalid for an order that types do not share."""
     first = parts[0][0]
     for other, _ in parts[1:]:
         for key, same in zip(other.sort, first.sort, strict=True):
             if key.kind != same.kind:
                 text = f"{key.code} of {other.type} and of {first.type} are of different types: no order has both"
                 raise Invalid(text, "http._sort")
-    pieces, params = [], []
+
+
+def select(parts: Sequence[Part], tenant_id: int, shares: Shares = UNKNOWN) -> Statement:
+    """Return the statement for a page of rows of a page as `plan.select` has them, and one more.
+
+    All parts have the same order, count and position. Raises Invalid for an order that types do not share.
+    """
+    require_one_order(parts)
+    first = parts[0][0]
+    pieces: list[str] = []
+    params: list[Any] = []
     for request, restrict in parts:
         made = plan.select(request, tenant_id, restrict, shares)
-        pieces.append(f"select page.*, %s::smallint as type from ({made.sql}) page")  # noqa: S608
-        params += [TYPE_CODES[request.type], *made.params]
+        pieces.append(f"select page.* from ({made.sql}) page")  # noqa: S608
+        params += made.params
     sql = f"select * from ({' union all '.join(pieces)}) page order by {order.outer(first.sort)} limit %s"  # noqa: S608
     return Statement(sql, (*params, first.count + 1), True)
 

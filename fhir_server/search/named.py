@@ -37,7 +37,9 @@ class Named(Protocol):
         """How many rows are wanted."""
 
 
-_COLUMNS = "resource.id, resource.version, resource.updated, resource.self_key, resource.body, resource.patient"
+_COLUMNS = (
+    "resource.id, resource.version, resource.updated, resource.self_key, resource.body, resource.patient, resource.type"
+)
 _Sql = tuple[str, tuple[object, ...]]
 
 

@@ -1,9 +1,9 @@
 """The order of a page as SQL: by any keys, from where the last page ended. http://hl7.org/fhir/R4/search.html#sort
 
-A page has one of two shapes. Where few rows match, or the first key stands in the body, all that match are read and
-sorted. Otherwise the index of the first key is walked in its order until the page is full, and rows without a value
-come from a statement of their own behind it. Rows are told apart last by their number, or by their id where the first
-value is missing: there is an index on the ids of a type, and neither ever changes.
+A page has one of two shapes. Where few rows match, all that match are read and sorted. Otherwise the index of the first
+key is walked in its order until the page is full, and rows without a value come from a statement of their own behind
+it. Rows are told apart last by their number, or by their id where the first value is missing: there is an index on the
+ids of a type, and neither ever changes. Keys that stand in the body are not for statements: sort_values.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fhir_server.search.request import Position
 from fhir_server.search.sort import Kind, Sort
 from fhir_server.search.tree import And, DateMatch, NumberMatch, Tree, all_of
 
-ROW = "resource.rid, resource.id, resource.version, resource.updated, resource.body, resource.patient"
+ROW = "resource.rid, resource.id, resource.version, resource.updated, resource.body, resource.patient, resource.type"
 # Table, column and SQL type of what a key compares.
 _NARROW: dict[Kind, tuple[str, str, str]] = {
     "date": ("idx_date", "lo", "timestamptz"),
@@ -29,7 +29,7 @@ _COLUMN: dict[Kind, str] = {"updated": "updated", "id": "id"}
 # What changes no value, and hides an index from the planner.
 _HIDING: dict[Kind, str] = {"updated": " + interval '0'", "id": " || ''"}
 # Longer values are compared by their beginning: they must go into a page token.
-_LONGEST = 200
+LONGEST = 200
 
 Bounds = tuple[DateMatch | NumberMatch, ...]
 
@@ -65,7 +65,7 @@ def rest(page: Page, where: Sql) -> Sql:
 
 
 def behind(sort: Sequence[Sort]) -> list[int]:
-    """Return which keys' values a row of a page has behind its six columns, in their order."""
+    """Return which keys' values a row of a page has behind its seven columns, in their order."""
     return [at for at, key in enumerate(sort) if key.kind not in _COLUMN]
 
 
@@ -97,6 +97,17 @@ def matches(page: Page, where: Sql, hidden: bool) -> Sql:
         order[0] = f"{names[0]}{_HIDING[page.first.kind]} {_way(page.first)}"
     order += _last(page.first, names[0], "resource.id", "resource.rid")
     return _select(page, names, f"resource{sides}", values, conditions, order)
+
+
+def listed(page: Page, where: Sql, rids: Sequence[int]) -> Sql:
+    """Return the statement for those of these rows that meet a condition, in no order.
+
+    Keys that stand in the body have no value.
+    """
+    sides, values = _sides(page, range(len(page.sort)))
+    columns = ", ".join([ROW, *_behind(page, _names(page.sort))])
+    sql = f"select {columns} from resource{sides} where {where[0]} and resource.rid = any(%s::bigint[])"  # noqa: S608
+    return sql, (*values, *where[1], list(rids))
 
 
 # ---- along an index ---------------------------------------------------------------------------------------------
@@ -205,12 +216,16 @@ def _without(page: Page, where: Sql) -> Sql:
 def _select(
     page: Page, names: Sequence[str], source: str, params: Params, conditions: Sequence[Sql], order: Sequence[str]
 ) -> Sql:
-    columns = ", ".join([ROW, *(f"{names[at]} as k{at}" for at in behind(page.sort))])
+    columns = ", ".join([ROW, *_behind(page, names)])
     sql = (
         f"select {columns} from {source} where {' and '.join(text for text, _ in conditions)}"  # noqa: S608
         f" order by {', '.join(order)} limit %s"
     )
     return sql, (*params, *(value for _, values in conditions for value in values), page.count)
+
+
+def _behind(page: Page, names: Sequence[str]) -> list[str]:
+    return [f"{names[at]} as k{at}" for at in behind(page.sort) if page.sort[at].kind != "body"]
 
 
 def _names(sort: Sequence[Sort]) -> list[str]:
@@ -245,7 +260,7 @@ def _sides(page: Page, which: Iterable[int]) -> Sql:
     sql = ""
     params: Params = ()
     for at in which:
-        if page.sort[at].kind not in _COLUMN:
+        if page.sort[at].kind in _NARROW:
             value, more = _value(page.sort[at], page.tenant_id)
             sql += f" cross join lateral (select {value} as k{at} offset 0) s{at}"
             params = (*params, *more)
@@ -254,33 +269,12 @@ def _sides(page: Page, which: Iterable[int]) -> Sql:
 
 def _value(key: Sort, tenant_id: int) -> Sql:
     best = "max" if key.descending else "min"
-    if key.kind in _NARROW:
-        table, column, _ = _NARROW[key.kind]
-        sql = (
-            f"(select {best}(y.{column}) from {table} y where y.tenant_id = %s and y.rid = resource.rid"  # noqa: S608
-            " and y.param = any(%s::int[]))"
-        )
-        return sql, (tenant_id, list(key.params))
-    pieces = [_from_body(key, best, paths) for paths in key.paths]
-    return f"coalesce({', '.join(sql for sql, _ in pieces)})", tuple(v for _, values in pieces for v in values)
-
-
-def _from_body(key: Sort, best: str, paths: tuple[str, ...]) -> Sql:
-    text = "found #>> '{}'"
-    params: Params = ()
-    if key.own:
-        text = f"case when starts_with({text}, %s) then substr({text}, %s::int) else {text} end"
-        params = (key.own, len(key.own) + 1)
-    # A number that FHIR allows may be too small for jsonb: such a body must not stop the search.
-    document = (
-        "(select convert_from(resource.body, 'UTF8') as body offset 0) said, lateral"
-        " (select case when pg_input_is_valid(said.body, 'jsonb') then said.body::jsonb end as document offset 0) read"
-    )
+    table, column, _ = _NARROW[key.kind]
     sql = (
-        f'(select {best}(left({text}, {_LONGEST}) collate "C") from {document}, unnest(%s::jsonpath[]) path,'  # noqa: S608
-        " jsonb_path_query(read.document, path, '{}', true) found)"
+        f"(select {best}(y.{column}) from {table} y where y.tenant_id = %s and y.rid = resource.rid"  # noqa: S608
+        " and y.param = any(%s::int[]))"
     )
-    return sql, (*params, list(paths))
+    return sql, (tenant_id, list(key.params))
 
 
 def _after(page: Page, names: Sequence[str], start: int) -> list[Sql]:

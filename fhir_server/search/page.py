@@ -68,7 +68,7 @@ def _bound(request: SearchRequest, tenant_id: int, subject: str) -> tuple[Any, .
 
 def _values(sort: Sequence[Sort], row: Sequence[Any]) -> list[Any]:
     """Return what a row has of each sort key, moments as microseconds since 1970."""
-    behind = {at: 6 + place for place, at in enumerate(order.behind(sort))}
+    behind = {at: 7 + place for place, at in enumerate(order.behind(sort))}
     found = (row[behind.get(at, _ROW_COLUMN.get(key.kind, 0))] for at, key in enumerate(sort))
     return [(value - _EPOCH) // _MICROSECOND if isinstance(value, datetime) else value for value in found]
 

@@ -72,8 +72,8 @@ class Statement(msgspec.Struct, frozen=True):
 def select(request: SearchRequest, tenant_id: int, restrict: Tree, shares: Shares = UNKNOWN) -> Statement:
     """Return the statement for a page of rows, and one row more to tell of a next.
 
-    A row is rid, id, version, updated, body, patient. Behind these columns stand the values of sort keys that are in no
-    column, `order.behind`. `restrict` is what the grant may see, `shares` tells which keys are common.
+    A row is rid, id, version, updated, body, patient, type. Behind these columns stand the values of sort keys that are
+    in no column, `order.behind`. `restrict` is what the grant may see, `shares` tells which keys are common.
     """
     tree = all_of((request.tree, restrict, _found_by(restrict)))
     parts = _of_one_date(tree.parts if isinstance(tree, And) else (tree,))
@@ -111,6 +111,11 @@ def found(request: SearchRequest, tenant_id: int, restrict: Tree, columns: str =
     tree = all_of((request.tree, restrict, _found_by(restrict)))
     where, params = _asked(tree, tenant_id, request.type)
     return Statement(f"select {columns} from resource where {where}", params, _pinned(tree))  # noqa: S608
+
+
+def matched(request: SearchRequest, tenant_id: int, restrict: Tree) -> Sql:
+    """Return the condition on rows that match."""
+    return _asked(all_of((request.tree, restrict, _found_by(restrict))), tenant_id, request.type)
 
 
 def rows_of(resource_type: str, tree: Tree, tenant_id: int, restrict: Tree) -> Sql:

@@ -20,25 +20,13 @@ Kind: TypeAlias = Literal["updated", "id", "date", "string", "number", "body"]
 _COLUMNS: dict[str, Kind] = {"_lastUpdated": "updated", "_id": "id"}
 # A name or an address is several strings.
 _ONE_STRING = frozenset(("string", "markdown", *URIS))
-# By FHIR type, what of a value in the body is compared; the second where no value has the first.
-_IN_BODY: dict[str, tuple[str, ...]] = {
-    "Coding": ('."code"', '."display"'),
-    "CodeableConcept": ('."coding"."code"', '."text"'),
-    "Identifier": ('."value"',),
-    "ContactPoint": ('."value"',),
-    "Reference": ('."reference"', '."identifier"."value"'),
-    "Resource": ('."id"',),
-    "Attachment": ('."url"',),
-}
-_ITSELF = ("",)
 
 
 class Sort(msgspec.Struct, frozen=True):
     """One key of the order.
 
-    `params` number its entries in a narrow table; `single` says that a resource has one at most. `paths` are SQL/JSON
-    paths into the body, a second list where the first finds nothing, and `own` is the base that references here may
-    be written with.
+    `params` number its entries in a narrow table; `single` says that a resource has one at most. `param` finds the
+    values that only the body has, and `own` is the base that references here may be written with.
     """
 
     code: str = "_lastUpdated"
@@ -46,7 +34,7 @@ class Sort(msgspec.Struct, frozen=True):
     kind: Kind = "updated"
     params: tuple[int, ...] = ()
     single: bool = True
-    paths: tuple[tuple[str, ...], ...] = ()
+    param: SearchParam | None = None
     own: str = ""
 
 
@@ -92,16 +80,5 @@ def _key(registry: Registry, base: str, resource_type: str, code: str, descendin
             return Sort(code, descending, "number", numbers, param.single)
         case "token" | "reference":
             own = f"{base}/" if param.kind == "reference" else ""
-            return Sort(code, descending, "body", paths=_paths(param), single=False, own=own)
+            return Sort(code, descending, "body", single=False, param=param, own=own)
     raise ValueError(f"{code} cannot be sorted by: it is a search parameter of type {param.kind}")
-
-
-def _paths(param: SearchParam) -> tuple[tuple[str, ...], ...]:
-    """Return the paths of what is compared, and of what stands in for it. Raises ValueError."""
-    found: tuple[dict[str, None], dict[str, None]] = ({}, {})
-    for branch in param.branches:
-        if branch.json is None:
-            raise ValueError(f"{param.code} cannot be sorted by: its path is no path into a resource's JSON")
-        for rank, suffix in enumerate(_IN_BODY.get(branch.type, _ITSELF)):
-            found[rank][branch.json + suffix] = None
-    return tuple(tuple(paths) for paths in found if paths)

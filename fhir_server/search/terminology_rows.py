@@ -45,7 +45,7 @@ def stored(wanted: Sequence[tuple[Definition, str, int]], tenant_id: int, allowe
 
 
 BODIES = (
-    "select resource.rid, resource.version, resource.body from resource"
+    "select resource.rid, resource.version, resource.body, resource.type, resource.id from resource"
     " where resource.tenant_id = %s and resource.rid = any(%s::bigint[]) and resource.body is not null"
 )
 MATCHING = "select u.text from unnest(%s::text[]) u (text) where u.text ~ %s"

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import msgspec
 
 from fhir_server.context import Member, Tenant, fhir_base, oauth_address
-from fhir_server.search.hashing import Hasher
 from fhir_server.smart import opaque
 from fhir_server.smart.asking import Asked, Fields, checked, require_redirect, single
-from fhir_server.smart.granting import REFRESH, shared
+from fhir_server.smart.granting import REFRESH, require_usable, shared
 from fhir_server.smart.redirects import with_query
 from fhir_server.smart.refusal import Refusal
+from fhir_server.smart.rules import Rules
 from fhir_server.smart.scopes import parse_scope, parse_scopes
 from fhir_server.store import audit, authorizations, clients, codes, grants, launches
 from fhir_server.store.audit import Audited
@@ -64,7 +64,7 @@ class Authorization(msgspec.Struct, frozen=True):
     db: Database
     base_url: str
     clock: Callable[[], datetime]
-    hasher: Hasher
+    rules: Rules
     times: Times
 
     async def begin(self, tenant: Tenant, fields: Fields) -> str:
@@ -83,6 +83,7 @@ class Authorization(msgspec.Struct, frozen=True):
         assert client is not None
         try:
             asked = checked(client, given, repeated, fhir_base(self.base_url, tenant))
+            require_usable(self.rules, asked.scope)
             handle = await self._kept(tenant, client, address, asked, now)
         except Refusal as refusal:
             await self._refused(tenant, "", client.client_id, refusal, now)
@@ -119,7 +120,7 @@ class Authorization(msgspec.Struct, frozen=True):
             step = await self._next(tx, tenant, client, asked, actor, now)
             if step.kind != "consent":
                 return step
-            granted = agreed(scopes, asked.scope)
+            granted = require_usable(self.rules, agreed(scopes, asked.scope))
             if not granted:
                 return await self._denied(tx, tenant, step, actor, now, "nothing was agreed to")
             await self._take(tx, asked, actor)
@@ -218,7 +219,7 @@ class Authorization(msgspec.Struct, frozen=True):
             now + self.times.code,
         )  # fmt: skip
         codes.add_code(tx, code, now)
-        whose = self.hasher.self_key(tenant.id, "Patient", asked.patient) if asked.patient else None
+        whose = self.rules.hasher.self_key(tenant.id, "Patient", asked.patient) if asked.patient else None
         row = _row("authorize", actor.sub, asked.client_id, 200, now, {"scope": scope, "grant": grant.id})
         audit.record(tx, [msgspec.structs.replace(row, patient=whose)])
 

@@ -55,7 +55,12 @@ def _both(base_url: str, tenant: Tenant) -> dict[str, Any]:
         "jwks_uri": oauth_address(base_url, tenant, "jwks"),
         "authorization_endpoint": oauth_address(base_url, tenant, "authorize"),
         "token_endpoint": oauth_address(base_url, tenant, "token"),
+        "introspection_endpoint": oauth_address(base_url, tenant, "introspect"),
+        "revocation_endpoint": oauth_address(base_url, tenant, "revoke"),
+        "management_endpoint": management(base_url, tenant),
         "token_endpoint_auth_methods_supported": METHODS,
+        "introspection_endpoint_auth_methods_supported": METHODS[1:],
+        "revocation_endpoint_auth_methods_supported": METHODS,
         "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "grant_types_supported": GRANT_TYPES,
         "response_types_supported": ["code"],
@@ -68,4 +73,10 @@ def _both(base_url: str, tenant: Tenant) -> dict[str, Any]:
 
 def oauth_uris(base_url: str, tenant: Tenant) -> dict[str, str]:
     """Return the addresses for the oauth-uris extension of /metadata, which some clients know alone."""
-    return {name: oauth_address(base_url, tenant, name) for name in ("authorize", "token")}
+    names = ("authorize", "token", "introspect", "revoke")
+    return {name: oauth_address(base_url, tenant, name) for name in names} | {"manage": management(base_url, tenant)}
+
+
+def management(base_url: str, tenant: Tenant) -> str:
+    """Return the page on which people see what they have given to apps, and take it back."""
+    return f"{base_url}/{tenant.name}/apps"

@@ -6,10 +6,12 @@ https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import quote, urlencode
 
 from fhir_server.context import Scope
+from fhir_server.errors import Invalid
+from fhir_server.smart import granular
 from fhir_server.smart.refusal import Refusal
+from fhir_server.smart.rules import Rules
 from fhir_server.smart.scopes import parse_scope, parse_scopes
 
 # Scopes that name no data: who signs in, what is open at the launch, for how long, and asking about others' tokens.
@@ -53,13 +55,16 @@ def shared(one: str, other: str) -> str:
             letters = set(left.interactions) & set(right.interactions)
             if letters and left.context == right.context and (name := _shared_type(left, right)):
                 found.setdefault((left.context, name, _both(left, right)), set()).update(letters)
-    return " ".join([*plain, *(text_of(Scope(*key[:2], _ordered(found[key]), key[2])) for key in found)])
+    return " ".join([*plain, *(Scope(*key[:2], _ordered(found[key]), key[2]).text for key in found)])
 
 
-def text_of(scope: Scope) -> str:
-    """Return a clinical scope as v2."""
-    query = f"?{urlencode(scope.params, quote_via=quote, safe='|:/,')}" if scope.params else ""
-    return f"{scope.context}/{scope.type}.{scope.interactions}{query}"
+def require_usable(rules: Rules, scope: str) -> str:
+    """Return the scopes; raise Refusal where one narrows by what no row can be told by."""
+    try:
+        granular.check(rules, parse_scopes(scope))
+    except Invalid as problem:
+        raise Refusal("invalid_scope", str(problem)) from problem
+    return scope
 
 
 def _required(granted: str) -> str:

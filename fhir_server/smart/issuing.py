@@ -14,9 +14,10 @@ import msgspec
 
 from fhir_server.context import Tenant, fhir_base
 from fhir_server.smart.authentication import Authentication, Proven, claimed
-from fhir_server.smart.granting import backend_scope
+from fhir_server.smart.granting import backend_scope, require_usable
 from fhir_server.smart.redeeming import Redeemer
 from fhir_server.smart.refusal import Refusal
+from fhir_server.smart.rules import Rules
 from fhir_server.smart.tokens import mint
 from fhir_server.store import audit, grants, keys
 from fhir_server.store.audit import Audited
@@ -34,6 +35,7 @@ class Issuer(msgspec.Struct, frozen=True):
     clock: Callable[[], datetime]
     authentication: Authentication
     redeemer: Redeemer
+    rules: Rules
     lifetime: timedelta
 
     async def token(self, tenant: Tenant, authorization: str, form: Mapping[str, str]) -> dict[str, Any]:
@@ -55,7 +57,7 @@ class Issuer(msgspec.Struct, frozen=True):
         client = proven.client
         if client.kind != "asymmetric":
             raise Refusal("unauthorized_client", "client_credentials is for clients that sign assertions with a key")
-        scope = backend_scope(form.get("scope", ""), client.scope)
+        scope = require_usable(self.rules, backend_scope(form.get("scope", ""), client.scope))
         key = await keys.active(self.db, tenant.id)
         grant = OauthGrant(
             id=str(uuid.uuid4()), client_id=client.client_id, scope=scope, created=now, expires=now + self.lifetime

@@ -16,9 +16,13 @@ from fhir_server.errors import Invalid
 from fhir_server.smart import opaque
 from fhir_server.smart.assertion import require_jwks
 from fhir_server.smart.granting import IDENTITY, INTROSPECTION, LAUNCH, REFRESH
+from fhir_server.smart.granular import check
 from fhir_server.smart.redirects import origin_of, require_address, require_origin, require_redirect_uri
-from fhir_server.smart.scopes import parse_scope
+from fhir_server.smart.rules import Rules
+from fhir_server.smart.scopes import parse_scope, parse_scopes
+from fhir_server.store import clients
 from fhir_server.store.clients import Client, Kind
+from fhir_server.store.database import Database
 
 _OF_APPS = (*IDENTITY, *LAUNCH, *REFRESH)
 _MOST_ADDRESSES = 20
@@ -37,6 +41,16 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     jwks: Any = None
     jwks_uri: str | None = None
     origins: Sequence[str] = ()
+
+
+async def register(
+    db: Database, tenant_id: int, rules: Rules, asked: Registration, now: datetime
+) -> tuple[Client, str | None]:
+    """Register a client and return it, with its secret as `registered`; raise Invalid, or Conflict for a known id."""
+    client, secret = registered(asked, now)
+    check(rules, parse_scopes(client.scope))
+    await clients.add(db, tenant_id, client)
+    return client, secret
 
 
 def registered(asked: Registration, now: datetime) -> tuple[Client, str | None]:

@@ -64,10 +64,13 @@ class Sessions(msgspec.Struct, frozen=True):
         """Return the name of the cookie that belongs to the forms of somebody who has no session."""
         return "__Host-concord-form" if self.secure else "concord-form"
 
-    async def current(self, cookies: Mapping[str, str], now: datetime) -> Session | None:
-        """Return the live session of a request, half or whole, or None."""
+    async def current(self, cookies: Mapping[str, str], now: datetime, *, touch: bool = True) -> Session | None:
+        """Return the live session of a request, half or whole, or None; with `touch` note that it was used."""
         token = cookies.get(self.cookie, "")
-        return await stored.find(self.db, token, now, self.rules.idle) if 20 < len(token) < 100 else None
+        found = await stored.find(self.db, token, now, self.rules.idle) if 20 < len(token) < 100 else None
+        if found and touch and now - found.seen >= stored.TOUCHED_EVERY:
+            await stored.touch(self.db, found.hash, now)
+        return found
 
     def is_fresh(self, session: Session, now: datetime) -> bool:
         """Tell whether the person proved a moment ago who they are, as changes of the account ask."""

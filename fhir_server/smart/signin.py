@@ -106,6 +106,10 @@ class SignIn(msgspec.Struct, frozen=True):
         if not right:
             await self._refuse("second-factor", session, source, now, WRONG_CODE, method="totp")
 
+    def tries_of(self, person: Person) -> list[Tried]:
+        """Return what the failures of a person are counted under, but for their network addresses."""
+        return [Tried("account", _key(person.email)), Tried("factor", _key(str(person.id)))]
+
     async def _second(
         self, session: Session, method: str, source: Source, now: datetime, look: Callable[[Tx], Awaitable[bool]]
     ) -> Entered:

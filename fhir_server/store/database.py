@@ -18,6 +18,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import lookup
 
 from fhir_server import errors
+from fhir_server.store import opening
+from fhir_server.store.keyring import PLAIN_HEAD, Keyring
 from fhir_server.store.pool import Pool
 from fhir_server.store.slow import Noted, Slow
 from fhir_server.store.wire import Rows, Statement, Wire, failed
@@ -69,6 +71,8 @@ class Database:
         self._probe = probe
         self.dsn = dsn
         self.slow = slow
+        # Without a master key: what is written stays plain, and what is encrypted cannot be read.
+        self.keyring = Keyring()
 
     @classmethod
     async def open(
@@ -115,19 +119,21 @@ class Database:
         batch: list[Statement] = [(sql, params)]
         if tenant_id is not None:
             batch.insert(0, (_SET_TENANT, (str(tenant_id),)))
-        return (await _fetch(self._pool, batch, len(batch) - 1))[0]
+        return (await self._fetched(self._pool, tenant_id, batch, len(batch) - 1))[0]
 
     async def _search(self, tenant_id: int | None, sql: str, params: Sequence[Any]) -> Rows:
         tenant = [] if tenant_id is None else [(_SET_TENANT_CUSTOM, (str(tenant_id),))]
         wire = await self._pool.take()
         began = time.monotonic()
         try:
-            return wire.rows((await _run(wire, [*tenant, (sql, params)]))[-1])
+            result = (await _run(wire, [*tenant, (sql, params)]))[-1]
+            rows = wire.rows(result)
         finally:
             self._pool.give(wire)
             took = time.monotonic() - began
             if took > self.slow.threshold:
                 self.slow.note(Noted(tenant_id, sql, params, took))
+        return await self.opened(tenant_id, result, rows)
 
     async def explain(self, noted: Noted) -> Rows:
         """Return the plan of a search as JSON; it holds the values that were searched for."""
@@ -136,8 +142,8 @@ class Database:
     async def run(self, tenant_id: int | None, *statements: Statement) -> list[Rows]:
         """Run statements in a transaction of their own, in one round trip, and return the rows of each."""
         if tenant_id is None:
-            return await _fetch(self._pool, statements)
-        return await _fetch(self._pool, [(_SET_TENANT, (str(tenant_id),)), *statements], 1)
+            return await self._fetched(self._pool, None, statements)
+        return await self._fetched(self._pool, tenant_id, [(_SET_TENANT, (str(tenant_id),)), *statements], 1)
 
     async def fetch_aside(self, sql: str, params: Sequence[Any] = ()) -> Rows:
         """Run a short statement that waits for no lock on a connection kept for such.
@@ -145,7 +151,7 @@ class Database:
         For those who hold a transaction already: were they to wait for a connection of the pool, all of whose users
         may wait for their locks, nobody would go on.
         """
-        return (await _fetch(self._aside, [(sql, params)]))[0]
+        return (await self._fetched(self._aside, None, [(sql, params)]))[0]
 
     async def probe(self, sql: str) -> Rows:
         """Run a statement that tells whether the database answers, however busy the pool is.
@@ -154,13 +160,44 @@ class Database:
         """
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
-                return (await _fetch(self._probe, [(sql, ())]))[0]
+                return (await self._fetched(self._probe, None, [(sql, ())]))[0]
         except TimeoutError:
             raise errors.TimedOut(f"the database does not answer within {_PROBE_SECONDS:g} s") from None
+
+    async def opened(self, tenant_id: int | None, result: pq.abc.PGresult, rows: Rows) -> Rows:
+        """Return the rows of a result, with what is encrypted in them opened. Raises errors.Unreadable."""
+        found = opening.places(result) if rows else None
+        return rows if found is None else await opening.opened(self.keyring, self, tenant_id, rows, found)
+
+    async def seal(self, tenant_id: int, place: bytes, data: bytes) -> bytes:
+        """Return data as they may be stored, bound to a place of the tenant. Raises errors.Unreadable, errors.Busy."""
+        await self.keyring.ready(self, tenant_id)
+        return self.keyring.seal(tenant_id, place, data)
+
+    async def unseal(self, tenant_id: int, place: bytes, blob: bytes) -> bytes:
+        """Return what `seal` was given. Raises errors.Unreadable, errors.Busy."""
+        if blob[:1] == PLAIN_HEAD:
+            return blob[1:]
+        await self.keyring.known(self, tenant_id, blob)
+        return self.keyring.opened(tenant_id, place, blob)
+
+    async def _fetched(
+        self, pool: Pool, tenant_id: int | None, batch: Sequence[Statement], skip: int = 0
+    ) -> list[Rows]:
+        """Run a batch without BEGIN, which is one transaction, committed by the sync; return the rows after `skip`."""
+        wire = await pool.take()
+        try:
+            results = (await _run(wire, batch))[skip:]
+            found = [wire.rows(result) for result in results]
+        finally:
+            pool.give(wire)
+        return [await self.opened(tenant_id, result, rows) for result, rows in zip(results, found, strict=True)]
 
     @asynccontextmanager
     async def transaction(self, tenant_id: int | None) -> AsyncIterator[Tx]:
         """Give a transaction that commits at the end of the block and is taken back where the block raises."""
+        if tenant_id is not None:
+            await self.keyring.ready(self, tenant_id)
         tx = Tx(self, self._pool, tenant_id)
         try:
             yield tx
@@ -203,7 +240,7 @@ class Tx:
         self._deferred.append((sql, params))
         results = await self._send()
         assert self._wire is not None
-        return self._wire.rows(results[-1])
+        return await self.database.opened(self.tenant_id, results[-1], self._wire.rows(results[-1]))
 
     async def flush(self) -> None:
         """Send what is queued, if anything is, so that it fails here if it fails. Raises as Database.fetch."""
@@ -221,6 +258,8 @@ class Tx:
     async def _send(self) -> list[pq.abc.PGresult]:
         if self._ended:
             raise RuntimeError("the transaction has ended")
+        if self.tenant_id is not None:
+            await self.database.keyring.ready(self.database, self.tenant_id)
         batch, self._deferred = self._deferred, []
         if self._wire is None:
             self._wire = await self._pool.take()
@@ -231,7 +270,7 @@ class Tx:
         if self._wire is None:
             # Nothing was fetched, so all goes out at once: a transaction without BEGIN and COMMIT.
             if any(sql != _SET_TENANT for sql, _ in self._deferred):
-                await _fetch(self._pool, self._deferred)
+                await self.database._fetched(self._pool, self.tenant_id, self._deferred)
             return
         self._deferred.append(("commit", ()))
         results = await self._send()
@@ -252,15 +291,6 @@ class Tx:
         if self._wire is not None:
             self._pool.give(self._wire)
             self._wire = None
-
-
-async def _fetch(pool: Pool, batch: Sequence[Statement], skip: int = 0) -> list[Rows]:
-    """Run a batch without BEGIN, which is one transaction, committed by the sync; return the rows after `skip`."""
-    wire = await pool.take()
-    try:
-        return [wire.rows(result) for result in (await _run(wire, batch))[skip:]]
-    finally:
-        pool.give(wire)
 
 
 async def _run(wire: Wire, batch: Sequence[Statement]) -> list[pq.abc.PGresult]:

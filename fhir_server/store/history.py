@@ -53,7 +53,10 @@ class Window(msgspec.Struct, frozen=True):
     rid: int | None = None
 
 
-_ONE = "select version, updated, body from resource_history where tenant_id = %s and rid = %s and version = %s"
+_ONE = (
+    "select version, updated, body, rid, type, %s::text as id from resource_history"
+    " where tenant_id = %s and rid = %s and version = %s"
+)
 # When the next version came.
 _REPLACED = (
     "coalesce((select n.updated from resource_history n where n.tenant_id = h.tenant_id and n.rid = h.rid"
@@ -67,8 +70,8 @@ async def version(db: Database, tenant_id: int, row: Current, number: int) -> Ve
     of_row = (row.rid, row.type, row.id, row.patient)
     if number == row.version:
         return Version(row.version, row.updated, row.body, *of_row, True)
-    rows = await db.fetch(tenant_id, _ONE, (tenant_id, row.rid, number))
-    return next((Version(told, at, body, *of_row) for told, at, body in rows), None)
+    rows = await db.fetch(tenant_id, _ONE, (row.id, tenant_id, row.rid, number))
+    return next((Version(told, at, body, *of_row) for told, at, body, *_ in rows), None)
 
 
 async def page(db: Database, tenant_id: int, groups: Sequence[Group], window: Window) -> list[Version]:
@@ -81,7 +84,7 @@ async def page(db: Database, tenant_id: int, groups: Sequence[Group], window: Wi
         f"with found as (select * from ({' union all '.join(sql for sql, _ in pieces)}) found"  # noqa: S608
         f" order by {order} limit %s)"
         " select found.version, found.updated,"
-        " case when found.version = r.version then r.body else h.body end, r.rid, r.type, r.id, r.patient,"
+        " case when found.version = r.version then r.body else h.body end as body, r.rid, r.type, r.id, r.patient,"
         " found.version = r.version"
         " from found join resource r on r.tenant_id = %s and r.rid = found.rid"
         " left join resource_history h on h.tenant_id = %s and h.rid = found.rid and h.version = found.version"

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import msgspec
 
 from conformance.issue import Issue
-from fhir_server.store import tickets
+from fhir_server.store import message_bytes, tickets
 from fhir_server.store.database import Database, Tx
+from fhir_server.store.keyring import Keyring
 from fhir_server.store.messages import State, Stored, Summary, counts, listed, replay, show
 from fhir_server.store.tickets import ADD, CHANNEL, MESSAGE, WORK, Ticket
 
@@ -97,6 +98,7 @@ _GIVEN = {
     "reason": "text",
     "content_hash": "bytea",
     "control_key": "bytea",
+    "codec": "smallint",
 }
 _COPIED = [name for name in _GIVEN if name not in ("reason", "control_key")]
 
@@ -124,7 +126,7 @@ with given as materialized (
 select n, id, reused from fresh
 """  # noqa: S608
 _DUPLICATES = """
-select g.n, i.id, i.received, i.ack, i.state from unnest(%s::bytea[], %s::bytea[]) with ordinality
+select g.n, i.id, i.received, i.ack, i.state, i.content_hash from unnest(%s::bytea[], %s::bytea[]) with ordinality
     as g (control_key, content_hash, n)
 join message_seen s on s.tenant_id = %s and s.control_key = g.control_key and s.content_hash = g.content_hash
 join inbox i on i.tenant_id = %s and i.received = s.received and i.id = s.message_id
@@ -141,7 +143,9 @@ async def accept(db: Database, tenant_id: int, messages: Sequence[Accepted]) -> 
         return []
     hashes = [hashlib.sha256(m.raw).digest() for m in messages]
     controls = [_control_key(m) for m in messages]
-    values = (*_columns(messages), hashes, controls)
+    await db.keyring.ready(db, tenant_id)
+    codecs = [db.keyring.codec] * len(messages)
+    values = (*_columns(messages, db.keyring, tenant_id, hashes), hashes, controls, codecs)
     *_, rows = await db.run(
         tenant_id,
         ("select pg_notify(%s, '')", (CHANNEL,)),
@@ -155,7 +159,8 @@ async def accept(db: Database, tenant_id: int, messages: Sequence[Accepted]) -> 
     if len(kept) < len(messages):
         again = [n for n in range(len(messages)) if n not in kept]
         params = ([controls[n] for n in again], [hashes[n] for n in again], tenant_id, tenant_id)
-        for n, id_, received, ack, state in await db.fetch(tenant_id, _DUPLICATES, params):
+        for n, id_, received, stored, state, content_hash in await db.fetch(tenant_id, _DUPLICATES, params):
+            ack = await message_bytes.opened_ack(db, tenant_id, content_hash, stored)
             kept[again[n - 1]] = Kept(id_, received, ack, state, duplicate=True)
     return [kept[n] for n in range(len(messages))]
 
@@ -174,15 +179,15 @@ class Closed(msgspec.Struct, frozen=True):
 
 
 _LOAD = """
-select 1, channel, order_key, attempts, raw, control_id, peer from inbox
+select 1, channel, order_key, attempts, raw, control_id, peer, content_hash, codec from inbox
 where tenant_id = %s and received = %s and id = %s
 """
 # Each row by its key: the lateral side is looked up per ticket, whatever the planner believes of the partitions' size.
 _LOAD_SEVERAL = """
-select n, channel, order_key, attempts, raw, control_id, peer from
+select n, channel, order_key, attempts, raw, control_id, peer, content_hash, codec from
     (select n, i.*, coalesce(sum(octet_length(i.raw)) over (order by n), 0) as together
      from unnest(%s::timestamptz[], %s::bigint[]) with ordinality as t (received, id, n)
-     left join lateral (select channel, order_key, attempts, raw, control_id, peer from inbox
+     left join lateral (select channel, order_key, attempts, raw, control_id, peer, content_hash, codec from inbox
         where tenant_id = %s and received = t.received and id = t.id limit 1) i on true) loaded
 where n = 1 or together <= %s order by n
 """
@@ -213,7 +218,10 @@ async def _loaded(tx: Tx, claimed: Sequence[Ticket], size: int) -> list[Claimed]
         if row[0] is None or ticket.received is None:
             tickets.clear(tx, ticket)
         else:
-            found.append(Claimed(ticket, ticket.target, ticket.received, *row))
+            channel, order_key, attempts, stored, control_id, peer, content_hash, codec = row
+            raw = await message_bytes.opened_raw(tx.database, tenant_id, content_hash, stored, codec)
+            given = (channel, order_key, attempts, raw, control_id, peer)
+            found.append(Claimed(ticket, ticket.target, ticket.received, *given))
     return found
 
 
@@ -255,15 +263,21 @@ def _settle(
     result: Any,
     ack: bytes | None,
 ) -> None:
+    content_hash = hashlib.sha256(message.raw).digest() if ack else b""
+    ack = message_bytes.ack(tx.database.keyring, message.tenant_id, content_hash, ack)
     values = (state, processed, due, _json(list(reason) or None), _json(result), ack)
     tx.defer(_SETTLE, (*values, message.tenant_id, message.received, message.id))
 
 
-def _columns(messages: Sequence[Accepted]) -> list[list[Any]]:
-    given = [name for name in _GIVEN if name not in ("reason", "content_hash", "control_key")]
-    return [[getattr(m, name) for m in messages] for name in given] + [
-        [_json(list(m.reason) or None) for m in messages]
-    ]
+def _columns(
+    messages: Sequence[Accepted], keyring: Keyring, tenant_id: int, hashes: Sequence[bytes]
+) -> list[list[Any]]:
+    given = [name for name in _GIVEN if name not in ("reason", "content_hash", "control_key", "codec")]
+    columns = {name: [getattr(m, name) for m in messages] for name in given}
+    places = list(zip(messages, hashes, strict=True))
+    columns["raw"] = [message_bytes.raw(keyring, tenant_id, h, m.raw) for m, h in places]
+    columns["ack"] = [message_bytes.ack(keyring, tenant_id, h, m.ack) for m, h in places]
+    return [*columns.values(), [_json(list(m.reason) or None) for m in messages]]
 
 
 def _control_key(message: Accepted) -> bytes:

@@ -6,6 +6,7 @@ https://www.rfc-editor.org/rfc/rfc7517 (JSON Web Key)
 from __future__ import annotations
 
 import asyncio
+import base64
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,14 +14,17 @@ from typing import Any
 import msgspec
 from joserfc.jwk import ECKey, KeyParameters, RSAKey
 
-from fhir_server.errors import Invalid
+from fhir_server.errors import Invalid, Unreadable
 from fhir_server.store.database import Database
 
 # What signs access tokens, and what signs id_tokens: every OpenID Connect client knows the latter.
 ALGORITHM = "ES256"
 IDENTITY_ALGORITHM = "RS256"
 _RSA_BITS = 2048
+_SEALED = "sealed"
 _SECRET_BYTES = 32
+# To what the wrapped secret is bound.
+SECRET = b"secret of the installation"
 
 
 class SigningKey(msgspec.Struct, frozen=True):
@@ -40,21 +44,35 @@ _ACTIVE = (
 )
 
 
-async def installation_secret(db: Database) -> bytes:
-    """Return the 32 bytes that key the index and sign cursors, made on first use, the same for every process."""
-    sql = "insert into installation (id, secret) values (1, %s) on conflict do nothing"
-    found = await _secret(db)
-    if found is None:
+async def ensure_installation(db: Database) -> None:
+    """Make the installation's row and its secret, where they are not there yet."""
+    if not await db.fetch(None, "select 1 from installation where id = 1"):
+        sql = "insert into installation (id, secret) values (1, %s) on conflict do nothing"
         await db.fetch(None, sql, (secrets.token_bytes(_SECRET_BYTES),))
-        found = await _secret(db)
-    assert found is not None
-    return found
+
+
+async def installation_secret(db: Database) -> bytes:
+    """Return the 32 bytes that key the index and sign cursors, made on first use, the same for every process.
+
+    With it, a code's hash in the index tells the code: so it is wrapped by the master key, where there is one.
+    """
+    await ensure_installation(db)
+    [(stored,)] = await db.fetch(None, "select secret from installation where id = 1")
+    master = db.keyring.master
+    if len(stored) != _SECRET_BYTES:
+        if master is None:
+            raise Unreadable("the installation's secret is encrypted, and there is no master key")
+        return master.open(SECRET, stored)
+    if master is not None:
+        sql = "update installation set secret = %s where id = 1 and secret = %s"
+        await db.fetch(None, sql, (master.seal(SECRET, stored), stored))
+    return bytes(stored)
 
 
 async def active(db: Database, tenant_id: int, alg: str = ALGORITHM) -> SigningKey:
     """Return the newest key that signs so for the tenant, made on first use. Raises Invalid for an unknown tenant."""
     rows = await db.fetch(None, _ACTIVE, (tenant_id, alg))
-    return SigningKey(*rows[0]) if rows else await _first(db, tenant_id, alg)
+    return await _opened(db, rows[0]) if rows else await _first(db, tenant_id, alg)
 
 
 async def rotate(db: Database, tenant_id: int, alg: str = ALGORITHM) -> SigningKey:
@@ -63,21 +81,21 @@ async def rotate(db: Database, tenant_id: int, alg: str = ALGORITHM) -> SigningK
     retire = "update signing_key set retired = now() where tenant_id = %s and alg = %s and retired is null"
     async with db.transaction(None) as tx:
         tx.defer(retire, (tenant_id, alg))
-        tx.defer(_INSERT, (tenant_id, key.kid, key.alg, key.jwk))
+        tx.defer(_INSERT, (tenant_id, key.kid, key.alg, await _stored(db, key)))
     return key
 
 
 async def by_kid(db: Database, kid: str) -> SigningKey | None:
     """Return the key of this id, retired or not, or None."""
     rows = await db.fetch(None, f"select {_COLUMNS} from signing_key where kid = %s", (kid,))  # noqa: S608
-    return SigningKey(*rows[0]) if rows else None
+    return await _opened(db, rows[0]) if rows else None
 
 
 async def public(db: Database, tenant_id: int) -> list[dict[str, Any]]:
     """Return the public parts of the tenant's keys as JSON Web Keys, the newest first, retired ones included."""
     sql = "select jwk from signing_key where tenant_id = %s order by created desc, kid"
     rows = await db.fetch(None, sql, (tenant_id,))
-    return [_public(jwk) for (jwk,) in rows]
+    return [_public({name: value for name, value in jwk.items() if name != _SEALED}) for (jwk,) in rows]
 
 
 def finder(db: Database, most: int = 1000) -> Callable[[str], Awaitable[SigningKey | None]]:
@@ -107,8 +125,8 @@ async def _first(db: Database, tenant_id: int, alg: str) -> SigningKey:
             raise Invalid(f"there is no tenant {tenant_id}")
         rows = await tx.fetch(_ACTIVE, (tenant_id, alg))
         if rows:
-            return SigningKey(*rows[0])
-        tx.defer(_INSERT, (tenant_id, key.kid, key.alg, key.jwk))
+            return await _opened(db, rows[0])
+        tx.defer(_INSERT, (tenant_id, key.kid, key.alg, await _stored(db, key)))
     return key
 
 
@@ -128,6 +146,21 @@ def _public(jwk: dict[str, Any]) -> dict[str, Any]:
     return dict(key.as_dict(private=False))
 
 
-async def _secret(db: Database) -> bytes | None:
-    rows = await db.fetch(None, "select secret from installation where id = 1")
-    return rows[0][0] if rows else None
+async def _stored(db: Database, key: SigningKey) -> dict[str, Any]:
+    """Return a key as it is stored: its public part, and the whole encrypted where there is a master key."""
+    if not db.keyring.on:
+        return key.jwk
+    sealed = await db.seal(key.tenant_id, _place(key.kid), msgspec.json.encode(key.jwk))
+    return {**_public(key.jwk), _SEALED: base64.b64encode(sealed).decode()}
+
+
+async def _opened(db: Database, row: tuple[Any, ...]) -> SigningKey:
+    key = SigningKey(*row)
+    if (sealed := key.jwk.get(_SEALED)) is None:
+        return key
+    jwk = await db.unseal(key.tenant_id, _place(key.kid), base64.b64decode(sealed))
+    return msgspec.structs.replace(key, jwk=msgspec.json.decode(jwk))
+
+
+def _place(kid: str) -> bytes:
+    return b"signing_key/" + kid.encode()

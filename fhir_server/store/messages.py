@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from fhir_server.store import tickets
+from fhir_server.store import message_bytes, tickets
 from fhir_server.store.database import Database
 from fhir_server.store.tickets import ADD, CHANNEL, MESSAGE
 
@@ -51,7 +51,7 @@ select {_COLUMNS} from inbox
 where tenant_id = %s and id < %s and (%s::text[] is null or state = any(%s)) and (%s::text is null or control_id = %s)
 order by id desc limit %s
 """  # noqa: S608
-_SHOW = f"select {_COLUMNS}, raw, ack from inbox where tenant_id = %s and id = %s"  # noqa: S608
+_SHOW = f"select {_COLUMNS}, raw, ack, content_hash, codec from inbox where tenant_id = %s and id = %s"  # noqa: S608
 _COUNTS = """
 select state, count(*) from inbox
 where tenant_id = %s and received >= coalesce(%s::timestamptz, '-infinity') group by state
@@ -82,7 +82,11 @@ async def listed(
 async def show(db: Database, tenant_id: int, id_: int) -> Stored | None:
     """Return one message, or None where the tenant has none of this id."""
     rows = await db.fetch(tenant_id, _SHOW, (tenant_id, id_))
-    return Stored(Summary(*rows[0][:-2]), *rows[0][-2:]) if rows else None
+    if not rows:
+        return None
+    *summary, raw, ack, content_hash, codec = rows[0]
+    opened = await message_bytes.opened_raw(db, tenant_id, content_hash, raw, codec)
+    return Stored(Summary(*summary), opened, await message_bytes.opened_ack(db, tenant_id, content_hash, ack))
 
 
 _LOCK = """

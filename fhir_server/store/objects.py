@@ -26,8 +26,9 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
-from fhir_server.errors import Busy
+from fhir_server.errors import Busy, Unreadable
 from fhir_server.store.database import Database, Tx
+from fhir_server.store.object_seal import HEAD, Layout, Opener, Sealer, number_of
 
 Store: TypeAlias = LocalStore | S3Store
 # Content up to this size is held in memory and written at once; larger content is streamed under another name first,
@@ -36,6 +37,8 @@ _WHOLE = 1 << 20
 # S3 takes no smaller parts.
 _PART = 5 << 20
 _INCOMING = "incoming"
+# Ends the name of an encrypted object.
+_SEALED = ".sealed"
 _ANNOUNCE = (
     "insert into binary_object (tenant_id, key, size, touched) values (%s, %s, %s, %s)"
     " on conflict (tenant_id, key) do update set touched = excluded.touched returning used"
@@ -85,8 +88,9 @@ class Objects:
                 return await self._streamed(tenant_id, bytes(first), chunks, digest, now)
         content = Content(digest.digest(), len(first))
         if not await self._announced(tenant_id, content, now):
-            path = _path(tenant_id, content.key)
-            await _passing(obstore.put_async(self._store, path, bytes(first), use_multipart=False))
+            path = self._path(tenant_id, content.key)
+            data = b"".join([piece async for piece in self._stored(tenant_id, _alone(bytes(first)), digest)])
+            await _passing(obstore.put_async(self._store, path, data, use_multipart=False))
             await self._sync(path)
         return content
 
@@ -105,18 +109,38 @@ class Objects:
                 yield chunk
 
         incoming = f"{_INCOMING}/{tenant_id}/{uuid.uuid4().hex}"
+        stored = self._stored(tenant_id, rest(), digest)
         await _passing(
-            obstore.put_async(self._store, incoming, rest(), chunk_size=_PART, max_concurrency=2, use_multipart=True)
+            obstore.put_async(self._store, incoming, stored, chunk_size=_PART, max_concurrency=2, use_multipart=True)
         )
         content = Content(digest.digest(), size)
         if await self._announced(tenant_id, content, now):
             await _passing(obstore.delete_async(self._store, incoming))
             return content
-        path = _path(tenant_id, content.key)
+        path = self._path(tenant_id, content.key)
         await self._sync(incoming)
         await _passing(obstore.rename_async(self._store, incoming, path))
         await self._sync(path)
         return content
+
+    async def _stored(self, tenant_id: int, chunks: AsyncIterator[bytes], digest: Any) -> AsyncIterator[bytes]:
+        """Return content as it is stored, in pieces; `digest` names it once all has come."""
+        keyring = self._db.keyring
+        if not keyring.on:
+            async for chunk in chunks:
+                yield chunk
+            return
+        await keyring.ready(self._db, tenant_id)
+        sealer = Sealer(keyring, tenant_id)
+        yield sealer.start()
+        async for chunk in chunks:
+            for piece in sealer.piece(chunk):
+                yield piece
+        yield sealer.end() + sealer.seal(digest.digest())
+
+    def _path(self, tenant_id: int, key: bytes) -> str:
+        """Return where content is written."""
+        return _path(tenant_id, key) + (_SEALED if self._db.keyring.on else "")
 
     async def _announced(self, tenant_id: int, content: Content, now: datetime) -> bool:
         """Announce the object, and tell whether it is there for good already."""
@@ -124,18 +148,42 @@ class Objects:
         return bool(rows[0][0]) and await self.there(tenant_id, content.key)
 
     async def there(self, tenant_id: int, key: bytes) -> bool:
-        """Tell whether the store has the object."""
-        try:
-            await _passing(obstore.head_async(self._store, _path(tenant_id, key)))
-        except FileNotFoundError:
-            return False
-        return True
+        """Tell whether the store has the object, encrypted or not."""
+        for path in _both(tenant_id, key):
+            try:
+                await _passing(obstore.head_async(self._store, path))
+            except FileNotFoundError:
+                continue
+            return True
+        return False
 
     async def stream(self, tenant_id: int, content: Content, start: int, end: int) -> AsyncIterator[bytes]:
         """Return the bytes from `start` up to `end`, in pieces; raise Busy where the store does not give them."""
         if start >= end:
             return
-        path = _path(tenant_id, content.key)
+        sealed, plain = _both(tenant_id, content.key)
+        layout = Layout(content.size)
+        try:
+            opener = await self._opener(tenant_id, content, sealed, layout)
+        except FileNotFoundError:
+            async for piece in self._pieces(plain, start, end):
+                yield piece
+            return
+        _, first, last = layout.span(start, end)
+        async for piece in opener.opened(self._pieces(sealed, first, last), layout, start, end):
+            yield piece
+
+    async def _opener(self, tenant_id: int, content: Content, path: str, layout: Layout) -> Opener:
+        """Return what opens an encrypted object; raise FileNotFoundError where there is none."""
+        found = await _passing(obstore.get_async(self._store, path, options={"range": (0, HEAD)}))
+        if found.meta["size"] != layout.whole:
+            raise Unreadable("a document is not as long as it was stored")
+        head = bytes(await _passing(found.bytes_async()))
+        seal = b"".join([piece async for piece in self._pieces(path, layout.seal, layout.whole)])
+        await self._db.keyring.learn(self._db, tenant_id, number_of(head))
+        return Opener(self._db.keyring, tenant_id, content.key, head, seal)
+
+    async def _pieces(self, path: str, start: int, end: int) -> AsyncIterator[bytes]:
         try:
             found = await _passing(obstore.get_async(self._store, path, options={"range": (start, end)}))
         except FileNotFoundError as problem:
@@ -166,7 +214,8 @@ class Objects:
             rows = await tx.fetch(_ORPHAN, (tenant_id, before))
             for (key,) in rows:
                 # Whoever announces it anew meanwhile waits for this row, and then writes the object again.
-                await self._delete(_path(tenant_id, key))
+                for path in _both(tenant_id, key):
+                    await self._delete(path)
                 tx.defer(_FORGET, (tenant_id, key))
         return bool(rows)
 
@@ -201,6 +250,16 @@ async def probe(url: str) -> None:
 def _path(tenant_id: int, key: bytes) -> str:
     name = key.hex()
     return f"{tenant_id}/{name[:2]}/{name}"
+
+
+def _both(tenant_id: int, key: bytes) -> tuple[str, str]:
+    """Return where content stands: encrypted, or as it was stored before there was a master key."""
+    path = _path(tenant_id, key)
+    return path + _SEALED, path
+
+
+async def _alone(data: bytes) -> AsyncIterator[bytes]:
+    yield data
 
 
 def _folder(url: str) -> Path | None:

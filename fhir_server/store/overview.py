@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import psycopg
@@ -29,6 +29,7 @@ async def queue(db: Database) -> tuple[int, datetime | None]:
     return rows[0][0], rows[0][1]
 
 
-async def message_counts(db: Database) -> dict[str, Mapping[str, int]]:
-    """Return the number of messages by tenant and state; each tenant is asked for in its own transaction."""
-    return {tenant.name: await messages.counts(db, tenant.id) for tenant in await tenants.all_of(db)}
+async def message_counts(db: Database, names: Collection[str] | None = None) -> dict[str, Mapping[str, int]]:
+    """Return the number of messages by tenant, of those named, and state; each tenant in its own transaction."""
+    wanted = [tenant for tenant in await tenants.all_of(db) if names is None or tenant.name in names]
+    return {tenant.name: await messages.counts(db, tenant.id) for tenant in wanted}

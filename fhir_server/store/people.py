@@ -48,6 +48,7 @@ _ADD = f"""
 insert into person (sub, email, name, created, super_admin) values (%s, %s, %s, %s, %s)
 on conflict do nothing returning {_COLUMNS}
 """  # noqa: S608
+_HELD = "select role, reference from membership where tenant_id = %s and person_id = %s and ended is null"
 _ENROL = """
 insert into membership (tenant_id, person_id, role, reference, created) values (%s, %s, %s, %s, %s)
 on conflict (tenant_id, person_id) do update
@@ -57,7 +58,13 @@ set role = excluded.role, reference = excluded.reference, ended = null
 
 async def add(db: Database, email: str, name: str, now: datetime, *, super_admin: bool = False) -> Person:
     """Add a person. Raises Conflict where the address is known already."""
-    rows = await db.fetch(None, _ADD, (str(uuid.uuid4()), email.strip().lower(), name, now, super_admin))
+    async with db.transaction(None) as tx:
+        return await add_in(tx, email, name, now, super_admin=super_admin)
+
+
+async def add_in(tx: Tx, email: str, name: str, now: datetime, *, super_admin: bool = False) -> Person:
+    """Add a person in a transaction. Raises Conflict where the address is known already."""
+    rows = await tx.fetch(_ADD, (str(uuid.uuid4()), email.strip().lower(), name, now, super_admin))
     if not rows:
         raise Conflict(f"there is a person with the address {email} already")
     return Person(*rows[0])
@@ -79,9 +86,14 @@ async def disable(db: Database, person: int, now: datetime) -> None:
     await db.fetch(None, "update person set disabled = coalesce(disabled, %s) where id = %s", (now, person))
 
 
-async def enable(db: Database, person: int) -> None:
-    """Let a disabled person in again."""
-    await db.fetch(None, "update person set disabled = null where id = %s", (person,))
+def disable_in(tx: Tx, person: int, now: datetime) -> None:
+    """Queue that a person is let in no more."""
+    tx.defer("update person set disabled = coalesce(disabled, %s) where id = %s", (now, person))
+
+
+def enable_in(tx: Tx, person: int) -> None:
+    """Queue that a disabled person is let in again."""
+    tx.defer("update person set disabled = null where id = %s", (person,))
 
 
 async def by_id(db: Database, person: int) -> Person | None:
@@ -102,10 +114,21 @@ def set_password(tx: Tx, person: int, hashed: str) -> None:
     tx.defer("update person set password = %s where id = %s", (hashed, person))
 
 
-async def leave(db: Database, tenant_id: int, person: int, now: datetime) -> bool:
-    """End a person's place in a clinic; False where there is none."""
-    sql = "update membership set ended = %s where tenant_id = %s and person_id = %s and ended is null returning 1"
-    return bool(await db.fetch(None, sql, (now, tenant_id, person)))
+def enrol_in(tx: Tx, person: int, role: Role, reference: str | None, now: datetime) -> None:
+    """Queue a role of a person in the transaction's clinic."""
+    tx.defer(_ENROL, (tx.tenant_id, person, role, reference, now))
+
+
+def leave(tx: Tx, person: int, now: datetime) -> None:
+    """Queue the end of a person's place in the transaction's clinic."""
+    sql = "update membership set ended = %s where tenant_id = %s and person_id = %s and ended is null"
+    tx.defer(sql, (now, tx.tenant_id, person))
+
+
+async def held(tx: Tx, person: int) -> tuple[Role, str | None] | None:
+    """Return a person's role and reference in the transaction's clinic, and keep others from changing it."""
+    rows = await tx.fetch(f"{_HELD} for update", (tx.tenant_id, person))
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 async def memberships(db: Database, person: int) -> list[Membership]:
@@ -119,8 +142,7 @@ async def memberships(db: Database, person: int) -> list[Membership]:
 
 async def membership(db: Database, tenant_id: int, person: int) -> tuple[Role, str | None] | None:
     """Return a person's role and reference in a clinic, or None."""
-    sql = "select role, reference from membership where tenant_id = %s and person_id = %s and ended is null"
-    rows = await db.fetch(None, sql, (tenant_id, person))
+    rows = await db.fetch(None, _HELD, (tenant_id, person))
     return (rows[0][0], rows[0][1]) if rows else None
 
 

@@ -11,6 +11,7 @@ import msgspec
 from fhir_server.store import narrow
 from fhir_server.store.database import Tx
 from fhir_server.store.loader import Loader
+from fhir_server.store.opening import place
 from fhir_server.store.rids import Rids
 from fhir_server.store.rows import COLUMNS, Current, read
 
@@ -99,8 +100,9 @@ def lock_keys(tx: Tx, keys: Sequence[int]) -> None:
 
 
 _INSERT = """
-insert into resource (tenant_id, rid, type, id, version, updated, self_key, keys, body, narrow_hash, patient, class)
-select %s, rid, type, id, version, updated, self_key, keys::bigint[], body, narrow_hash, patient, class
+insert into resource
+    (tenant_id, codec, rid, type, id, version, updated, self_key, keys, body, narrow_hash, patient, class)
+select %s, %s::smallint, rid, type, id, version, updated, self_key, keys::bigint[], body, narrow_hash, patient, class
 from unnest(%s::bigint[], %s::smallint[], %s::text[], %s::int[], %s::timestamptz[], %s::bigint[], %s::text[],
             %s::bytea[], %s::bigint[], %s::bigint[], %s::smallint[])
      as n (rid, type, id, version, updated, self_key, keys, body, narrow_hash, patient, class)
@@ -116,7 +118,7 @@ from unnest(%s::bigint[], %s::int[]) as n (rid, version)
 # not, should it come back.
 _UPDATE = """
 update resource r
-set version = n.version, updated = n.updated, keys = n.keys::bigint[], body = n.body, codec = 0,
+set version = n.version, updated = n.updated, keys = n.keys::bigint[], body = n.body, codec = %s::smallint,
     narrow_hash = n.narrow_hash,
     patient = case when n.body is null then r.patient else n.patient end,
     class = case when n.body is null then r.class else n.class end,
@@ -174,27 +176,30 @@ def _inserted(tx: Tx, rows: Sequence[_Row]) -> tuple[Any, ...]:
     writes = [row.write for row in rows]
     return (
         tx.tenant_id,
+        tx.database.keyring.codec,
         [w.rid for w in writes],
         [w.type for w in writes],
         [w.id for w in writes],
         [w.version for w in writes],
         [w.updated for w in writes],
         [w.self_key for w in writes],
-        *_contents(rows),
+        *_contents(tx, rows),
     )
 
 
 def _updated(tx: Tx, rows: Sequence[_Row]) -> tuple[Any, ...]:
     writes = [row.write for row in rows]
     versions = [w.version for w in writes]
-    return ([w.rid for w in writes], versions, [w.updated for w in writes], *_contents(rows), tx.tenant_id)
+    moments = [w.updated for w in writes]
+    codec = tx.database.keyring.codec
+    return (codec, [w.rid for w in writes], versions, moments, *_contents(tx, rows), tx.tenant_id)
 
 
-def _contents(rows: Sequence[_Row]) -> tuple[list[Any], ...]:
+def _contents(tx: Tx, rows: Sequence[_Row]) -> tuple[list[Any], ...]:
     entries = [row.entries for row in rows]
     return (
         ["{" + ",".join(map(str, e.keys)) + "}" if e else "{}" for e in entries],
-        [row.write.body for row in rows],
+        _bodies(tx, [row.write for row in rows]),
         [row.narrow_hash for row in rows],
         [e.patient if e else None for e in entries],
         [e.class_ if e else None for e in entries],
@@ -205,3 +210,12 @@ async def types(tx: Tx) -> list[int]:
     """Return the types of which the tenant has resources."""
     sql = "select distinct type from resource where tenant_id = %s and body is not null"
     return [row[0] for row in await tx.fetch(sql, (tx.tenant_id,))]
+
+
+def _bodies(tx: Tx, writes: Sequence[Write]) -> list[bytes | None]:
+    """Return the bodies as they are stored: each encrypted for its own place, where there is a master key."""
+    keyring, tenant = tx.database.keyring, tx.tenant_id
+    if not keyring.on:
+        return [w.body for w in writes]
+    assert tenant is not None
+    return [w.body and keyring.sealed(tenant, place(w.type, w.id), w.body) for w in writes]

@@ -26,17 +26,26 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TSVECTOR
 
-from fhir_server.store import schema_audit, schema_care, schema_engine, schema_oauth, schema_people, schema_sessions
+from fhir_server.store import (
+    schema_audit,
+    schema_care,
+    schema_engine,
+    schema_oauth,
+    schema_people,
+    schema_sessions,
+    schema_vault,
+)
 from fhir_server.store.columns import INSTANT, NOW, may, must, tenant_id
 from fhir_server.store.columns import metadata as metadata
 
 # Without row-level security: who the tenants are, what proves them, the queue's tickets, the migrations' mark.
 WITHOUT_RLS = frozenset(
     {"tenant", "installation", "signing_key", "job_ticket", "job_attempt", "alembic_version", "person", "membership"}
+    | {"data_key"}
     | {*schema_sessions.OPEN}
 )
 # The modules that declare the rest of the tables.
-MORE = (schema_audit, schema_engine, schema_care, schema_oauth, schema_people, schema_sessions)
+MORE = (schema_audit, schema_engine, schema_care, schema_oauth, schema_people, schema_sessions, schema_vault)
 # Partitioned by day, in UTC, with a default partition for what falls outside.
 BY_DAY = ("inbox", "audit")
 # Under row-level security an index serves only operators marked as telling nothing of the rows they refuse.
@@ -79,6 +88,7 @@ installation = Table(
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
     must("secret", BYTEA),  # keys the hashes of the search index; without it the index finds nothing
     must("created", INSTANT, server_default=NOW),
+    may("master_check", BYTEA),  # tells the master key that wraps the data keys from any other
     CheckConstraint("id = 1", name="installation_id_check"),
 )
 
@@ -299,6 +309,7 @@ inbox = Table(
     may("peer", Text),
     may("processed", INSTANT),
     may("result", JSONB),  # references of what was written
+    must("codec", SmallInteger, server_default=text("0")),  # how `raw` and `ack` are stored; 0 plain
     PrimaryKeyConstraint("tenant_id", "id", "received", name="inbox_pkey"),
     CheckConstraint("state in ('received', 'done', 'buried', 'rejected')", name="inbox_state_check"),
     postgresql_partition_by="range (received)",

@@ -75,15 +75,15 @@ def begin(tx: Tx, start: Start) -> str:
 
 
 async def find(db: Database, token: str, now: datetime, idle: timedelta) -> Session | None:
-    """Return the live session of a token, and note that it was used; None for any other text."""
+    """Return the live session of a token; None for any other text."""
     sql = f"{_SELECT} where s.hash = %s and {_LIVE}"
     rows = await db.fetch(None, sql, (hashed(token), now, now - idle))
-    if not rows:
-        return None
-    found = _session(rows[0])
-    if now - found.seen >= TOUCHED_EVERY:
-        await db.fetch(None, "update session set seen = greatest(seen, %s) where hash = %s", (now, found.hash))
-    return found
+    return _session(rows[0]) if rows else None
+
+
+async def touch(db: Database, hash_: bytes, now: datetime) -> None:
+    """Note that a session is used."""
+    await db.fetch(None, "update session set seen = greatest(seen, %s) where hash = %s", (now, hash_))
 
 
 async def lives(tx: Tx, hash_: bytes, now: datetime, idle: timedelta) -> bool:

@@ -22,7 +22,7 @@ select
     (select g.revoked is null and (g.expires is null or g.expires > %s) from oauth_grant g
      where g.tenant_id = %s and g.id = %s),
     (select c.disabled is null from oauth_client c where c.tenant_id = %s and c.client_id = %s),
-    p.id, p.disabled is null, m.role, m.reference
+    p.id, p.disabled is null, coalesce(m.role, case when p.super_admin then 'super-admin' end), m.reference
 from (select) as always
 left join person p on p.sub = %s
 left join membership m on m.tenant_id = %s and m.person_id = p.id and m.ended is null

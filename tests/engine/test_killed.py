@@ -23,7 +23,10 @@ from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Tenant
 from fhir_server.store.database import Database
 from fhir_server.store.embedded import EmbeddedPostgres
+from fhir_server.store.keyring import Keyring
+from fhir_server.store.masterkey import MasterKey
 from tests.engine.world import PEER, adt, code, kept, receiver, tenant_of
+from tests.postgres import MASTER_KEY
 
 PROCESS = """
 import asyncio, os, signal, socket, sys, uuid
@@ -156,12 +159,14 @@ async def settled(db: Database, tenant: Tenant) -> None:
 async def families(db: Database, tenant: Tenant) -> dict[str, list[str]]:
     """Return the family names of each patient through all versions, the first one first."""
     sql = (
-        "select rid, version, body from resource where tenant_id = %s and type = %s"
-        " union all select rid, version, body from resource_history where tenant_id = %s and type = %s order by 1, 2"
+        "select rid, version, body, type, id from resource where tenant_id = %s and type = %s"
+        " union all select h.rid, h.version, h.body, h.type, r.id from resource_history h"
+        " join resource r using (tenant_id, rid) where h.tenant_id = %s and h.type = %s order by 1, 2"
     )
     kind = TYPE_CODES["Patient"]
     found: dict[str, list[str]] = {}
-    for _, _, body in await db.fetch(tenant.id, sql, (tenant.id, kind, tenant.id, kind)):
+    db.keyring = Keyring(MasterKey.of(MASTER_KEY))
+    for _, _, body, *_ in await db.fetch(tenant.id, sql, (tenant.id, kind, tenant.id, kind)):
         patient = msgspec.json.decode(body)
         found.setdefault(patient["identifier"][0]["value"], []).append(patient["name"][0]["family"])
     return found

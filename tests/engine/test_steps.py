@@ -37,9 +37,9 @@ class Lab:
 
     async def resources(self, kind: str) -> list[dict[str, Any]]:
         """Return the stored resources of a type, the oldest first."""
-        sql = "select body from resource where tenant_id = %s and type = %s and body is not null order by rid"
+        sql = "select body, type, id from resource where tenant_id = %s and type = %s and body is not null order by rid"
         rows = await self.db.fetch(self.tenant.id, sql, (self.tenant.id, TYPE_CODES[kind]))
-        return [msgspec.json.decode(body) for (body,) in rows]
+        return [msgspec.json.decode(body) for body, *_ in rows]
 
 
 @pytest.fixture

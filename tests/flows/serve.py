@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.postgres import MASTER_KEY
+
 CONCORD = shutil.which("concord", path=os.path.dirname(sys.executable)) or "concord"
 
 
 def clean_environ(**more: str) -> dict[str, str]:
-    """Return the environment without the settings of whoever runs the tests."""
-    return {k: v for k, v in os.environ.items() if not k.startswith("CONCORD_")} | more
+    """Return the environment without the settings of whoever runs the tests; a shared database has the tests' key."""
+    key = {"CONCORD_MASTER_KEY": MASTER_KEY} if "CONCORD_DATABASE_URL" in more else {}
+    return {k: v for k, v in os.environ.items() if not k.startswith("CONCORD_")} | key | more
 
 
 def concord(*argv: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:

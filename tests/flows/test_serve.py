@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import time
@@ -18,6 +19,7 @@ from jwt.algorithms import ECAlgorithm
 
 from tests.flows.serve import Serve, concord, left_behind
 from tests.needs import needs
+from tests.signin import Form
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +67,19 @@ def test_health_readiness_metrics_and_the_operator_page_answer(demo: Serve, told
     assert httpx.get(f"{demo.http}/healthz").status_code == 200
     assert httpx.get(f"{demo.http}/readyz").json() == {"status": "ready"}
     assert "# HELP" in httpx.get(f"{demo.http}/metrics").text
-    page = httpx.get(f"{demo.http}/console")
-    assert page.status_code == 200
-    assert "demo" in page.text
-    assert httpx.get(f"{demo.http}/console", headers={"x-forwarded-for": "203.0.113.9"}).status_code == 403
+    assert httpx.get(f"{demo.http}/console").headers["location"] == "/login?next=%2Fconsole"
+
+
+def test_the_people_of_the_demo_sign_in_with_what_the_panel_tells(demo: Serve, told: str) -> None:
+    found = re.search(r"password +(\S+) ", told)
+    assert found, told
+    for name, status in (("root", 200), ("admin", 200), ("physician", 403)):
+        with httpx.Client(base_url=demo.http, follow_redirects=True) as visitor:
+            fields = Form(visitor.get("/login?next=/console").text, "/login").fields
+            sent = {**fields, "email": f"{name}@demo.example", "password": found[1]}
+            page = visitor.post("/login", data=sent)
+            assert (page.status_code, page.url.path) == (status, "/console")
+            assert ("other" in page.text) is (name == "root")
 
 
 def test_the_other_tenant_sees_nothing_of_the_demo(demo: Serve, told: str) -> None:

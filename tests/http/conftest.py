@@ -10,6 +10,7 @@ import pytest
 
 from fhir_server.store import tenants
 from tests.fhir import Client, running
+from tests.signin import ada, quick  # noqa: F401 - fixtures
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import msgspec
 
 from conformance.r4.types import TYPE_CODES
 from conformance.structures import decode
-from fhir_server.search import plan
+from fhir_server.interactions.sorting import sorted_rows
+from fhir_server.search import plan, sort_values
 from fhir_server.search.date import interval
 from fhir_server.search.page import Pager
 from fhir_server.search.request import parse
@@ -22,6 +23,7 @@ from fhir_server.search.text import entry
 from fhir_server.search.tree import Everything, Tree
 from fhir_server.store.database import Database
 from fhir_server.store.resources import Rids, Write, current, write
+from fhir_server.store.wire import Rows
 from tests.search.world import BASE, NOW, Limits, hasher, indexer, registry
 
 Resource = dict[str, Any]
@@ -148,11 +150,17 @@ class Shelf:
     ) -> tuple[list[str], str | None]:
         """Return the ids of a page and the token of the next."""
         request = PAGER.resume(self._request(kind, params), self._tenant, "tester")
-        made = plan.select(request, self._tenant, restrict or Everything())
-        rows = await self._database.fetch(self._tenant, made.sql, made.params, custom_plan=True)
+        allowed = restrict or Everything()
+        if sort_values.needed(request.sort):
+            rows = await sorted_rows(self._fetched, [(request, allowed)], self._tenant, 10_000)
+        else:
+            rows = await self._fetched(plan.select(request, self._tenant, allowed))
         page = rows[: request.count]
         token = PAGER.sign(request, self._tenant, "tester", page[-1]) if len(rows) > request.count else None
         return [row[1] for row in page], token
+
+    async def _fetched(self, made: plan.Statement) -> Rows:
+        return await self._database.fetch(self._tenant, made.sql, made.params, custom_plan=True)
 
     async def ids(self, kind: str, *params: Pair, restrict: Tree | None = None) -> list[str]:
         """Return the ids of all pages."""

@@ -188,7 +188,7 @@ OWN: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
         *history._newest(TENANT, history.Group([1, 2]), history.Window(20)),
         {"resource_updated"},
     ),
-    "one version": (history._ONE, (TENANT, RID, 1), {"resource_history_pkey"}),
+    "one version": (history._ONE, ("x", TENANT, RID, 1), {"resource_history_pkey"}),
     "head of an order": (tickets._PROMOTE, (TENANT, 7, TENANT, 7), {"job_ticket_pkey"}),
     "take a ticket out": (tickets._DELETE, (TENANT, 7, 7), {"job_ticket_pkey"}),
     "claim": (tickets._CLAIM, (1, "2026-12-01"), {"job_ticket_due"}),

@@ -105,7 +105,7 @@ async def test_rows_are_hidden_from_changes_too(filled: tuple[Database, tuple[in
     database, (tenant, other) = filled
     for statement in ("update resource set body = 'x'", "update inbox set channel = 'x'", "delete from idx_string"):
         await database.fetch(tenant, statement)
-    assert await database.fetch(other, "select distinct body from resource") == [(b"2",)]
+    assert await database.fetch(other, "select distinct body as stored from resource") == [(b"2",)]
     assert await database.fetch(other, "select distinct channel from inbox") == [("mllp",)]
     assert await database.fetch(other, "select count(*) from idx_string") == [(2,)]
 

@@ -1,0 +1,73 @@
+"""Which master key an installation has, and that it is the one by which its data keys are wrapped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fhir_server.settings import Settings
+from fhir_server.store import keys, masterkey
+from fhir_server.store.database import Database
+from fhir_server.store.masterkey import MasterKey
+
+KEY_FILE = "master.key"
+_CHECK = "select master_check from installation where id = 1"
+_SET_CHECK = "update installation set master_check = %s where id = 1 and master_check is null"
+_LOST = "what is stored is encrypted, and there is no master key: put it back into {0}, or set CONCORD_MASTER_KEY"
+_WRONG = "the master key of {0} is not the one by which what is stored was encrypted: put the right one back"
+
+
+class KeyProblem(RuntimeError):
+    """There is no usable master key; the message says where it was looked for and what to do, never the key."""
+
+
+def file_of(settings: Settings) -> Path | None:
+    """Return the file of the master key: the one that is set, or that of the embedded PostgreSQL; None for none."""
+    if settings.master_key_file is None and settings.database_url is None:
+        return settings.data_dir / KEY_FILE
+    return settings.master_key_file
+
+
+async def unlock(settings: Settings, db: Database) -> MasterKey | None:
+    """Return the installation's master key, made or noted with its first use; None where bodies are kept plain.
+
+    Raises KeyProblem for one that is lost, wrong, or no key: at the start, not with the first read.
+    """
+    await keys.ensure_installation(db)
+    check = await _check(db)
+    found = _found(settings, check)
+    if found is None:
+        return None
+    key, place = found
+    if check is None:
+        await db.fetch(None, _SET_CHECK, (key.check,))
+        check = await _check(db)
+    if check is None or not key.is_of(check):
+        raise KeyProblem(_WRONG.format(place))
+    return key
+
+
+async def _check(db: Database) -> bytes | None:
+    rows = await db.fetch(None, _CHECK)
+    return rows[0][0] if rows else None
+
+
+def _found(settings: Settings, check: bytes | None) -> tuple[MasterKey, str] | None:
+    """Return the master key and where it was found. The data folder's own file is made where nothing needs it yet."""
+    file = file_of(settings)
+    try:
+        if settings.master_key is not None:
+            return MasterKey.of(settings.master_key.get_secret_value()), "CONCORD_MASTER_KEY"
+        key = masterkey.kept(file) if file else None
+        if file is None or (key is None and check is not None):
+            if check is not None:
+                raise KeyProblem(_LOST.format(file or "CONCORD_MASTER_KEY_FILE"))
+            return None
+        if key is None:
+            if file.parent != settings.data_dir:
+                raise KeyProblem(f"there is no master key in {file}: CONCORD_MASTER_KEY_FILE names it")
+            key = masterkey.made(file)
+    except ValueError as problem:
+        raise KeyProblem(f"{file or 'CONCORD_MASTER_KEY'}: {problem}") from None
+    except OSError as problem:
+        raise KeyProblem(f"{file} cannot be read: {problem.strerror}") from problem
+    return key, str(file)
