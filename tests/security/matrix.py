@@ -77,7 +77,7 @@ async def run(world: World, principal: Principal) -> Result:
     async with asyncio.TaskGroup() as tasks:
         for number, (row, _, sent, refused) in enumerate(requests(world, principal)):
             # What does not depend on whose resource is meant is asked once.
-            if sent not in asked and number % principal.every == 0:
+            if sent not in asked and number % principal.every == principal.first:
                 asked.add(sent)
                 tasks.create_task(one(row, sent, refused))
     return result

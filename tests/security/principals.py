@@ -20,7 +20,7 @@ def _here(row: Row) -> bool:
 
 
 def _own(row: Row) -> bool:
-    return row.place == "here" and (row.owner == "one" or row.type in SHARED)
+    return row.place == "here" and (row.owner in ("one", "sealed") or row.type in SHARED)
 
 
 async def principals(world: World) -> list[Principal]:
@@ -35,7 +35,9 @@ async def principals(world: World) -> list[Principal]:
         Principal("forged", f"{whole[:-8]}AAAAAAAA", _nothing, every=7),
         Principal("elsewhere", await world.token(there, "system/*.cruds"), _nothing, every=7),
         Principal("patient", patient, _own),
-        Principal("narrow patient", few, lambda row: _own(row) and row.type in ("Patient", "Observation")),
+        Principal(
+            "narrow patient", few, lambda row: _own(row) and row.type in ("Patient", "PatientSsn", "Observation")
+        ),
         Principal("narrow system", narrow, lambda row: _here(row) and row.type == "Observation"),
         Principal("system", whole, _here, reads=True),
     ]

@@ -10,6 +10,10 @@ from conformance.search_params import Registry
 from tests.smallest import smallest
 
 SYSTEM = "http://canary.example"
+SEAL = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "PSYTHPN"}
+SSN = "http://hl7.org/fhir/sid/us-ssn"
+# What rules look at beside the type: signed, as far as the smallest resource is not.
+_STATUS = {"Observation": "final", "DiagnosticReport": "final"}
 Json = dict[str, Any]
 
 
@@ -18,15 +22,22 @@ def of_patients() -> frozenset[str]:
     return frozenset(facts.compartments()["Patient"]) | {"Patient"}
 
 
-def specimen(registry: Registry, resource_type: str, patient: str, word: str, mark: str) -> Json:
+def specimen(
+    registry: Registry, resource_type: str, patient: str, word: str, mark: str, *, sealed: bool = False
+) -> Json:
     """Return a resource of a patient (an id), or of nobody where no resource of its type can be a patient's.
 
-    It is found by its tag `mark`, which whoever asks for it names; `word` stands wherever it can be shown.
+    It is found by its tag `mark`, which whoever asks for it names; `word` stands wherever it can be shown, and a
+    variant of it where not all who see the resource see it. `sealed` gives it a label that closes it.
     """
     made = smallest(resource_type)
     if resource_type in of_patients() - {"Patient"}:
         made = _renamed(_linked(registry, made), "Patient/x", f"Patient/{patient}")
     made["meta"] = {"tag": [{"system": SYSTEM, "code": mark, "display": word}]}
+    if sealed:
+        made["meta"]["security"] = [SEAL]
+    if resource_type in _STATUS:
+        made["status"] = _STATUS[resource_type]
     elements = facts.groups()[resource_type].elements
     if "identifier" in elements and elements["identifier"].types == ("Identifier",):
         identifier = {"system": SYSTEM, "value": word}
@@ -38,6 +49,7 @@ def specimen(registry: Registry, resource_type: str, patient: str, word: str, ma
         made["extension"] = [{"url": "http://canary.example/word", "valueString": word}]
     if resource_type == "Patient":
         made |= {"name": [{"family": word, "given": [word]}], "birthDate": "1970-01-01", "gender": "other"}
+        made["identifier"] = [{"system": SSN, "value": f"{word}Ssn"}]
     return made
 
 

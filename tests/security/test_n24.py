@@ -61,7 +61,7 @@ async def test_n24_no_page_may_be_framed_or_run_a_strangers_script(fhir: Client,
 async def test_n24_a_session_is_new_at_every_step_and_a_chosen_one_is_nobodys(fhir: Client, ada: Visitor) -> None:
     person = await somebody(fhir)
     app = await app_for(fhir, person)
-    ada.http.cookies.set("concord-session", "fixed-by-an-attacker")
+    ada.http.cookies.set("concord-session", "fixed-by-an-attacker", domain="127.0.0.1")
     await ada.sign_in(person)
     half = ada.cookie
     assert half != "fixed-by-an-attacker"

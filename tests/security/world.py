@@ -23,15 +23,20 @@ from fhir_server.smart.tokens import mint
 from fhir_server.store import keys, tenants
 from tests.security.specimens import of_patients, specimen
 
-WORD = re.compile(rb"canary-(here|there)-(one|two|nobody)-([A-Za-z]+)")
+WORD = re.compile(rb"canary-(here|there)-(one|two|sealed|nobody)-([A-Za-z]+)")
 _DATA = re.compile(rb'"data"\s*:\s*"([A-Za-z0-9+/=]+)"')
 # Types of which clients may store nothing: the server makes them itself.
 NOT_WRITTEN = frozenset(("AuditEvent",))
+_OWNERS = ("one", "two", "sealed")
 JSON = (b"content-type", b"application/fhir+json")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A resource of the world: in which tenant (`here` or `there`), whose (`one`, `two` or `nobody`), of which type."""
+    """A resource of the world: in which tenant (`here` or `there`), whose (`one`, `two` or `nobody`), of which type.
+
+    `sealed` is the first patient's too, and closed by a label. Of type `PatientSsn` is a number that not everybody may
+    see who may see its patient.
+    """
 
     place: str
     owner: str
@@ -84,6 +89,7 @@ class Principal(msgspec.Struct, frozen=True):
     sees: Callable[[Row], bool]
     reads: bool = False
     every: int = 1
+    first: int = 0
 
 
 def rows(place: str) -> list[Row]:
@@ -92,7 +98,8 @@ def rows(place: str) -> list[Row]:
     found = []
     for kind in STORABLE:
         if kind not in NOT_WRITTEN:
-            found += [Row(place, owner, kind) for owner in (("one", "two") if kind in owned else ("nobody",))]
+            owners = ("nobody",) if kind not in owned else ("one", "two") if kind == "Patient" else _OWNERS
+            found += [Row(place, owner, kind) for owner in owners]
     return found
 
 
@@ -113,7 +120,6 @@ class World:
             token = await self.token(tenant, "system/*.cruds")
             made = await asyncio.gather(*(self._put(tenant, token, row) for row in rows(place)))
             assert [answer for answer in made if answer.status != 201] == []
-        self.before = await self.fingerprint()
 
     async def token(self, tenant: Tenant, scope: str, **more: Any) -> str:
         """Return a token of a tenant."""
@@ -155,7 +161,9 @@ class World:
 
     def resource(self, row: Row, word: str = "") -> dict[str, Any]:
         """Return what stands in the world for a row, or the same with another word, without an id."""
-        return specimen(self.concord.service.registry, row.type, row.owner, word or row.word, row.mark)
+        owner, sealed = ("one", True) if row.owner == "sealed" else (row.owner, False)
+        registry = self.concord.service.registry
+        return specimen(registry, row.type, owner, word or row.word, row.mark, sealed=sealed)
 
     async def fingerprint(self) -> list[Any]:
         """Return what changes with any write to a resource of either tenant."""
