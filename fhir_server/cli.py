@@ -8,6 +8,7 @@ import typer
 
 from fhir_server.app import VERSION
 from fhir_server.commands import (
+    audit,
     care,
     case,
     channel,
@@ -59,6 +60,7 @@ app.command()(send.send)
 app.command()(load.load)
 app.command()(sweep.sweep)
 app.command()(parameters.parameters)
+app.add_typer(audit.app, name="audit")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(client.app, name="client")
 app.add_typer(user.app, name="user")

@@ -87,13 +87,14 @@ class Note(msgspec.Struct, frozen=True):
 class Context(msgspec.Struct, frozen=True):
     """Grant, moment and addresses of one request; `base` is the tenant's FHIR base without a final slash.
 
-    `trail` is what was seen so far; the door has it committed before it answers.
+    `peer` is the address that it came from, `trail` what was seen so far; the door has it committed before it answers.
     """
 
     grant: Grant
     base: str
     now: datetime
     request_id: str
+    peer: str | None = None
     trail: list[Note] = []
 
     @property

@@ -21,6 +21,9 @@ class SecuritySettings(SessionSettings):
         "File that holds the master key instead, for its owner's eyes alone; with the embedded PostgreSQL one is made.",
         shown="`master.key` in the data folder with the embedded PostgreSQL, otherwise none",
     )
+    audit_seal_seconds: float = row(
+        10.0, "How often a worker chains what was added to the audit.", unit="s", ge=0.1, le=86_400
+    )
     backend_token_lifetime: int = row(
         300, "Lifetime of an access token that a backend service gets for its assertion.", unit="s", ge=1, le=300
     )

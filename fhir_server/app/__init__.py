@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fhir_server.app.concord import VERSION, Concord, base_url, opened
 from fhir_server.app.doors import front
-from fhir_server.app.upkeep import keep_days, sweep
+from fhir_server.app.upkeep import keep, keep_days, sweep
 from fhir_server.app.work import jobs, messages, receiver, worker
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "base_url",
     "front",
     "jobs",
+    "keep",
     "keep_days",
     "messages",
     "opened",

@@ -9,11 +9,31 @@ import structlog
 
 from fhir_server.app.accounts import forget_old
 from fhir_server.app.concord import Concord
-from fhir_server.errors import Busy
-from fhir_server.store import tenants
+from fhir_server.errors import Busy, Conflict
+from fhir_server.store import sealer, tenants
 from fhir_server.store.partitions import ensure_days
 
 log = structlog.get_logger(__name__)
+
+
+async def keep(concord: Concord) -> None:
+    """Look after all of it, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(keep_days(concord))
+        group.create_task(keep_sealed(concord))
+
+
+async def keep_sealed(concord: Concord) -> None:
+    """Seal the audit of every tenant, again and again, until cancelled."""
+    while True:
+        try:
+            for tenant in await tenants.all_of(concord.db):
+                await sealer.seal(concord.db, tenant.id, concord.clock())
+        except (Busy, Conflict):
+            log.warning("the audit was not sealed; the next look does it", database="busy")
+        except Exception:
+            log.exception("the audit could not be sealed")
+        await asyncio.sleep(concord.settings.audit_seal_seconds)
 
 
 async def keep_days(concord: Concord, every: float = 3600.0) -> None:

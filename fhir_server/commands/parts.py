@@ -16,7 +16,7 @@ import uvicorn
 
 from adapters.mllp import Limits, Listener
 from fhir_server import life
-from fhir_server.app import Concord, front, keep_days, opened, receiver
+from fhir_server.app import Concord, front, keep, opened, receiver
 from fhir_server.app import worker as worker_of
 from fhir_server.commands.runtime import fail, run, server_dsn, settings_of, with_address
 from fhir_server.engine import celery_app
@@ -85,7 +85,7 @@ def _celery(settings: Settings, broker_url: str, pipe: int | None) -> None:
     @contextlib.asynccontextmanager
     async def open_worker() -> AsyncIterator[Drains]:
         async with opened(with_address(settings), dsn) as concord:
-            days = asyncio.create_task(keep_days(concord))
+            days = asyncio.create_task(keep(concord))
             life.settle()
             yield worker_of(concord)
             days.cancel()
@@ -138,7 +138,7 @@ async def _mllp(concord: Concord, stopped: Stopped, fd: int | None) -> None:
 async def _worker(concord: Concord, stopped: Stopped) -> None:
     work = worker_of(concord)
     task = asyncio.create_task(work.run())
-    days = asyncio.create_task(keep_days(concord))
+    days = asyncio.create_task(keep(concord))
     stop = asyncio.ensure_future(stopped())
     await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
     work.stop()

@@ -58,8 +58,8 @@ class BinaryDoor(msgspec.Struct, frozen=True):
         answer = _Answer(send, logs.request_id(headers.get("x-request-id")), head=scope["method"] == "HEAD")
         try:
             require_address(scope, self.door.bounds.address)
-            path = wire.segments(scope["raw_path"])[1:]
-            whole = Request(scope["method"], path, wire.query_of(scope), headers)
+            whole = wire.head_of(scope, self.door.gate.peers.address(scope) or None)
+            path = whole.path
             inside = msgspec.structs.replace(whole, path=path[2:])
             if _asks_for_bytes(inside):
                 await self._read(path[0], inside, answer)

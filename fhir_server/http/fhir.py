@@ -54,7 +54,7 @@ class FhirDoor(msgspec.Struct, frozen=True):
         view = View()
         try:
             require_address(scope, self.bounds.address)
-            request = wire.head_of(scope)
+            request = wire.head_of(scope, self.gate.peers.address(scope) or None)
             # What is published for apps is JSON, whatever they accept.
             if request.path[2:3] != (_WELL_KNOWN,):
                 request, view = viewed(request)

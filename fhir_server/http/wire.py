@@ -47,11 +47,11 @@ async def body_of(scope: Scope, receive: Receive, limit: int) -> bytes:
             return b"".join(parts) if len(parts) > 1 else parts[0]
 
 
-def head_of(scope: Scope) -> Request:
-    """Return a request without its body."""
+def head_of(scope: Scope, peer: str | None = None) -> Request:
+    """Return a request without its body; `peer` is the address that it comes from."""
     path, query = scope["raw_path"], scope.get("query_string", b"")
     address = path + b"?" + query if query else path
-    return Request(scope["method"], segments(path)[1:], query_of(scope), headers_of(scope), address=address)
+    return Request(scope["method"], segments(path)[1:], query_of(scope), headers_of(scope), address=address, peer=peer)
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

@@ -16,7 +16,7 @@ class Request(msgspec.Struct, frozen=True):
     """`path` holds the decoded segments after the FHIR base; header names are lower case.
 
     `look` holds what the client said of the look of the answer: links to other pages say it again. `address` is path
-    and query as they came.
+    and query as they came, `peer` whence.
     """
 
     method: str
@@ -26,6 +26,7 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes = b""
     look: Sequence[tuple[str, str]] = ()
     address: bytes = b""
+    peer: str | None = None
 
 
 class Response(msgspec.Struct, frozen=True):

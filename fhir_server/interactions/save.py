@@ -185,4 +185,5 @@ def _row(ctx: Context, saved: Saved, patient: int | None) -> Audited:
         patient=patient,
         purpose=ctx.grant.purpose,
         token=ctx.grant.jti or None,
+        peer=ctx.peer,
     )

@@ -58,7 +58,7 @@ class Audit:
 
     def of(self, grant: Grant, base: str) -> Context:
         """Return the context of the request, now that it is known who asks."""
-        self._ctx = Context(grant, base, self._now, self._request_id)
+        self._ctx = Context(grant, base, self._now, self._request_id, self._request.peer)
         return self._ctx
 
     async def __aenter__(self) -> Self:
@@ -92,6 +92,7 @@ class Audit:
             grant.purpose if grant else None,
             (grant.jti or None) if grant else None,
             note.query,
+            self._request.peer,
             note.detail,
         )
 

@@ -5,8 +5,10 @@ Those of writes are queued in the transaction they tell of; those of reads go to
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -18,8 +20,8 @@ from fhir_server.store.wire import Statement
 class Audited(msgspec.Struct, frozen=True, kw_only=True):
     """One thing done or refused; `outcome` is the HTTP status, `type` the resource type's code.
 
-    `patient` is the self_key of the patient whose data it was about, `token` the jti of the access token, a UUID;
-    `query` the request of a search as it came.
+    `patient` is the self_key of the patient whose data it was about, `token` the jti of the access token;
+    `query` the request of a search as it came, `peer` the address it came from.
     """
 
     at: datetime
@@ -35,6 +37,7 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
     purpose: str | None = None
     token: str | None = None
     query: bytes | None = None
+    peer: str | None = None
     detail: dict[str, Any] | None = None
 
 
@@ -51,8 +54,9 @@ _COLUMNS = {
     "version": "int",
     "patient": "bigint",
     "purpose": "text",
-    "token": "uuid",
+    "token": "text",
     "query": "bytea",
+    "peer": "text",
     "detail": "jsonb",
 }
 _NAMES = ", ".join(_COLUMNS)
@@ -67,6 +71,19 @@ _MANY = (
 ).format(", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values()), _NAMES)
 # A text that PostgreSQL cannot hold, or an index of it: what a client sent is kept as far as it can be.
 _LONGEST = 1000
+
+
+# What was before and after a change of an administrator's. The chain holds its digest alone, so that it can be erased.
+_STATE = "insert into audit_state (tenant_id, digest, body) values (%s, %s, %s)"
+
+
+def changed(tx: Tx, row: Audited, before: Any, after: Any) -> None:
+    """Queue the row of an administrative change, with what was before and after it, None for nothing; as JSON."""
+    # Salted: a digest alone must not tell a state that can be guessed.
+    body = msgspec.json.encode({"salt": secrets.token_hex(16), "before": before, "after": after}, order="deterministic")
+    digest = sha256(body).digest()
+    tx.defer(_STATE, (tx.tenant_id, digest, body))
+    record(tx, [msgspec.structs.replace(row, detail={**(row.detail or {}), "state": digest.hex()})])
 
 
 def record(tx: Tx, rows: Sequence[Audited]) -> None:

@@ -95,6 +95,7 @@ def _migrate(admin: psycopg.Connection, admin_dsn: str, server_dsn: str | None, 
         _mark(admin)
         admin.execute(KEY_STATISTICS.encode())
     _let_vacuum(admin)
+    _tell_cluster(admin)
     admin.execute("select ensure_days(%s, %s)", (today, DAYS_AHEAD))
     return Migrated(before, newest(), superuser)
 
@@ -104,6 +105,23 @@ def _let_vacuum(admin: psycopg.Connection) -> None:
     if admin.info.server_version >= MAINTAIN_FROM:
         names = sql.SQL(", ").join(map(sql.Identifier, GROWING))
         admin.execute(sql.SQL("grant maintain on {} to {}").format(names, sql.Identifier(SERVER_ROLE)))
+
+
+def _tell_cluster(admin: psycopg.Connection) -> None:
+    """Begin an era of the audit where the tables came into another cluster, whose transactions are counted anew."""
+    try:
+        cluster = str(_one(admin, "select system_identifier from pg_control_system()"))
+    except psycopg.errors.InsufficientPrivilege:
+        return
+    known = _one(admin, "select cluster from audit_era order by number desc limit 1")
+    if known == "":
+        admin.execute("update audit_era set cluster = %s where cluster = ''", (cluster,))
+    elif known != cluster:
+        admin.execute(
+            "insert into audit_era (number, cluster, after) select max(number) + 1, %s,"
+            " greatest((select last_value from audit_id), (select max(id) from audit)) from audit_era",
+            (cluster,),
+        )
 
 
 def revision(connection: psycopg.Connection) -> str | None:

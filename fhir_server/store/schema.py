@@ -42,7 +42,7 @@ from fhir_server.store.columns import metadata as metadata
 WITHOUT_RLS = frozenset(
     {"tenant", "installation", "signing_key", "job_ticket", "job_attempt", "alembic_version", "person", "membership"}
     | {"data_key"}
-    | {*schema_sessions.OPEN}
+    | {*schema_sessions.OPEN, *schema_audit.OPEN}
 )
 # The modules that declare the rest of the tables.
 MORE = (schema_audit, schema_engine, schema_care, schema_oauth, schema_people, schema_sessions, schema_vault)

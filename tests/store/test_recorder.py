@@ -15,7 +15,24 @@ from tests.store.rows import NOW
 
 
 def row(tenant: int, action: str = "read", *, token: str | None = None) -> Row:
-    return (str(tenant), NOW, action, "s", "c", 200, "r", 1, "x", 1, -5, None, token, b"GET \x00", {"outcome": "\0"})
+    return (
+        str(tenant),
+        NOW,
+        action,
+        "s",
+        "c",
+        200,
+        "r",
+        1,
+        "x",
+        1,
+        -5,
+        None,
+        token,
+        b"GET \x00",
+        "::1",
+        {"outcome": "\0"},
+    )
 
 
 async def actions(database: Database, tenant: int) -> list[str]:

@@ -21,6 +21,9 @@ from tests.store.rows import NOW, create, entries, replace
 OF_TENANTS = sorted(set(metadata.tables) - WITHOUT_RLS)
 # Tables that this test's data does not reach by the store's own functions.
 BY_HAND = {
+    "audit_block": "insert into audit_block values (%s, 1, now(), 1, 0, 1, 0, '', '', '', now())",
+    "audit_start": "insert into audit_start values (%s, 0, '', now(), now())",
+    "audit_state": "insert into audit_state values (%s, 'd', 'b')",
     "oauth_client": "insert into oauth_client (tenant_id, client_id, name, scope, jwks)"
     " values (%s, 'c', 'n', '', '{}')",
     "oauth_assertion": "insert into oauth_assertion (tenant_id, client_id, jti, expires) values (%s, 'c', 'j', now())",
