@@ -77,12 +77,19 @@ _LONGEST = 1000
 _STATE = "insert into audit_state (tenant_id, digest, body) values (%s, %s, %s)"
 
 
-def changed(tx: Tx, row: Audited, before: Any, after: Any) -> None:
+# A state's place in what the tenant's key encrypts.
+STATE = b"audit-state"
+
+
+async def changed(tx: Tx, row: Audited, before: Any, after: Any) -> None:
     """Queue the row of an administrative change, with what was before and after it, None for nothing; as JSON."""
+    assert tx.tenant_id is not None
+    keyring = tx.database.keyring
+    await keyring.ready(tx.database, tx.tenant_id)
     # Salted: a digest alone must not tell a state that can be guessed.
     body = msgspec.json.encode({"salt": secrets.token_hex(16), "before": before, "after": after}, order="deterministic")
     digest = sha256(body).digest()
-    tx.defer(_STATE, (tx.tenant_id, digest, body))
+    tx.defer(_STATE, (tx.tenant_id, digest, keyring.seal(tx.tenant_id, STATE, body)))
     record(tx, [msgspec.structs.replace(row, detail={**(row.detail or {}), "state": digest.hex()})])
 
 
