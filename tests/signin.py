@@ -145,8 +145,9 @@ async def app_for(client: Client, person: Person) -> pyotp.TOTP:
     """Return an authenticator app that a person has set up a while ago."""
     secret, now = pyotp.random_base32(), client.clock()
     app = pyotp.TOTP(secret)
+    sealed = accounts_of(client.concord).signin.sealed(person.id, app.byte_secret())
     async with client.concord.db.transaction(None) as tx:
-        factors.add_app(tx, person.id, "Phone", app.byte_secret(), step_of(now) - 10, now)
+        factors.add_app(tx, person.id, "Phone", sealed, step_of(now) - 10, now)
     return app
 
 

@@ -25,7 +25,7 @@ def accounts_of(concord: Concord) -> Accounts:
     known = Sessions(concord.db, rules_of(given), concord.form_key, concord.base_url)
     signin = SignIn(
         concord.db, passwords, known, keys, _lockout(given, given.lockout_free),
-        _lockout(given, given.lockout_address_free),
+        _lockout(given, given.lockout_address_free), concord.service.seal,
     )  # fmt: skip
     invited = timedelta(seconds=given.invitation_lifetime)
     return Accounts(concord.db, passwords, signin, keys, given.password_length, invited)

@@ -116,9 +116,9 @@ class Accounts(msgspec.Struct, frozen=True):
     async def offered(self, session: Session) -> Mapping[str, Any]:
         """Return what a page shows by which a second factor is set up: a secret and what a new key is asked."""
         owned = await factors.of_person(self.db, session.person)
-        secret = session.enrolling or totp.new_secret()
+        secret = self.signin.opened(session.person, session.enrolling) or totp.new_secret()
         if session.enrolling is None:
-            await sessions.enrolling(self.db, session.hash, secret)
+            await sessions.enrolling(self.db, session.hash, self.signin.sealed(session.person, secret))
         options = ""
         if self.keys.usable:
             asked = self.keys.to_register(session.person, session.email, session.name, owned)
@@ -155,11 +155,12 @@ class Accounts(msgspec.Struct, frozen=True):
                 tx, session.person, name or "Security key", made.credential, made.public_key, made.counter, now
             )
             return "webauthn"
-        secret = session.enrolling
+        secret = self.signin.opened(session.person, session.enrolling)
         step = totp.matched(secret, form.get("code", ""), now, 0) if secret else None
         if secret is None or step is None:
             raise Refused(WRONG_CODE)
-        factors.add_app(tx, session.person, name or "Authenticator app", secret, step, now)
+        sealed = self.signin.sealed(session.person, secret)
+        factors.add_app(tx, session.person, name or "Authenticator app", sealed, step, now)
         return "totp"
 
     async def remove_factor(self, session: Session, factor: int, source: Source, now: datetime) -> None:

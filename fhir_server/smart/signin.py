@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from fhir_server.search.seal import Seal
 from fhir_server.smart import recovery, totp
 from fhir_server.smart.lockout import Lockout
 from fhir_server.smart.passwords import Passwords
@@ -24,6 +25,7 @@ from fhir_server.store.failures import Tried
 from fhir_server.store.people import Person
 from fhir_server.store.sessions import Session, Start
 
+_APP = "secret of an authenticator app"
 WRONG = "The e-mail address or the password is wrong."
 WRONG_CODE = "That code is wrong, was used before, or is no longer good."
 
@@ -52,6 +54,7 @@ class SignIn(msgspec.Struct, frozen=True):
     keys: SecurityKeys
     account: Lockout
     address: Lockout
+    seal: Seal
 
     async def password(self, email: str, password: str, source: Source, now: datetime, old: Session | None) -> Entered:
         """Begin a session for the person of this address and password, in place of `old`. Raises Refused, Busy."""
@@ -127,10 +130,19 @@ class SignIn(msgspec.Struct, frozen=True):
 
     async def _code(self, tx: Tx, person: int, typed: str, now: datetime) -> bool:
         for factor in await factors.apps(tx, person):
-            step = totp.matched(factor.secret or b"", typed, now, factor.counter)
+            secret = self.opened(person, factor.secret)
+            step = totp.matched(secret, typed, now, factor.counter) if secret else None
             if step is not None:
                 return await factors.step_on(tx, factor.id, step, now)
         return False
+
+    def sealed(self, person: int, secret: bytes) -> bytes:
+        """Return the secret of a person's app as it is stored: under a key that only the running server has."""
+        return self.seal.close(secret, [_APP, person]).encode()
+
+    def opened(self, person: int, stored: bytes | None) -> bytes | None:
+        """Return the secret of a person's app; None for another's, or for none."""
+        return self.seal.open(stored.decode(), [_APP, person], bytes) if stored else None
 
     async def _key(self, tx: Tx, owned: list[Factor], answer: str, challenge: bytes | None, now: datetime) -> bool:
         signed = self.keys.signed(answer, challenge, owned) if challenge else None

@@ -10,7 +10,7 @@ from fhir_server.store.database import Database, Tx
 
 
 class Factor(msgspec.Struct, frozen=True):
-    """A second factor; of an app `secret`, of a security key `credential` and `public_key` are set."""
+    """A second factor; of an app `secret` (sealed), of a security key `credential` and `public_key` are set."""
 
     id: int
     kind: str

@@ -50,7 +50,7 @@ session = Table(
     may("address", Text),
     may("agent", Text),
     may("challenge", BYTEA),  # asked of a security key, good once
-    may("enrolling", BYTEA),  # secret of the authenticator app that is being set up
+    may("enrolling", BYTEA),  # secret, sealed, of the authenticator app that is being set up
 )
 Index("session_person", session.c.person_id)
 Index("session_expires", session.c.expires)
@@ -62,7 +62,7 @@ factor = Table(
     _person("factor"),
     must("kind", Text),
     must("name", Text),  # what its owner calls it
-    may("secret", BYTEA),  # of an authenticator app
+    may("secret", BYTEA),  # of an authenticator app, sealed
     may("credential", BYTEA),  # id of a security key's credential
     may("public_key", BYTEA),
     must("counter", BigInteger, server_default=text("0")),  # last step, or signature counter, that was used
