@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from fhir_server.app.accounts import accounts_of
+from fhir_server.app.apps import pages_of_apps
 from fhir_server.app.authorization import authorization_of, endpoints_of, launcher_of
 from fhir_server.app.concord import VERSION, Concord
 from fhir_server.app.guards import gate_of
@@ -86,6 +87,7 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     pages.include_router(account.routes(counter, accounts))
     pages.include_router(people_door.routes(accounts, who, concord.base_url))
     answer_pages(pages)
+    pages.include_router(pages_of_apps(concord, counter, who, door.verifier.forget))
     pages.include_router(api.routes(concord.db, who.context))
     pages.include_router(clinic.routes(concord.service, who.context))
     pages.include_router(begin.routes(counter, authorization_of(concord), who.tenant))

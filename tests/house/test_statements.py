@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.house.tree import ROOT, functions
+from tests.house.tree import ROOT, functions, parsed
 
 # `http/test_crud::test_name` is a function of tests/http/test_crud.py; a file may also be named whole.
 NAMED = re.compile(r"`(?:tests/)?((?:\w+/)+test_\w+)(?:\.py)?(?:::(\w+))?`")
@@ -22,7 +21,7 @@ def names_in(name: str) -> frozenset[str]:
     file = ROOT / "tests" / f"{name}.py"
     if not file.exists():
         return frozenset()
-    return frozenset(f.name for f in functions(ast.parse(file.read_text(encoding="utf-8"))))
+    return frozenset(f.name for f in functions(parsed(file.read_text(encoding="utf-8"))))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
