@@ -54,6 +54,7 @@ class Grant(msgspec.Struct, frozen=True):
 
     `member` is the person who acts, None where a client acts for itself or a patient for themselves. `id` is that of
     the oauth_grant by which the token stands and falls, `purpose` what the access is for where it is special.
+    `consents` is False where it is known that no patient of the tenant denies anything.
     """
 
     tenant: Tenant
@@ -66,6 +67,7 @@ class Grant(msgspec.Struct, frozen=True):
     id: str | None = None
     jti: str = ""
     purpose: Literal["BTG", "SUPPORT"] | None = None
+    consents: bool = True
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -42,6 +42,8 @@ class Limits(msgspec.Struct, frozen=True):
     care_before_appointment: int = 7
     care_after_appointment: int = 30
     care_after_encounter: int = 180
+    # seconds for which a process trusts what it knows of a token
+    standing: float = 1.0
     # choices
     if_match_required: bool = False
     lenient: bool = False

@@ -141,4 +141,5 @@ def limits_of(settings: Settings) -> Limits:
         care_before_appointment=settings.care_before_appointment,
         care_after_appointment=settings.care_after_appointment,
         care_after_encounter=settings.care_after_encounter,
+        standing=settings.standing_seconds,
     )

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from conformance.r4.types import CODE_TYPES
 from conformance.structures import Refused, decode
-from fhir_server.interactions import belong
+from fhir_server.interactions import belong, consenting
 from fhir_server.interactions.service import Service
 from fhir_server.search.kinds import Entries
 from fhir_server.search.reference import Place
@@ -35,7 +35,9 @@ async def batch(service: Service, tx: Tx, base: str, type_code: int, now: dateti
     found = [(row, entries) for row in rows if (entries := _entries(service, tx, base, row))]
     await passes.index(tx, found)
     assert tx.tenant_id is not None
-    belong.anew(service, tx, Place(service.hasher, tx.tenant_id, base), [row for row, _ in found], now)
+    place, read = Place(service.hasher, tx.tenant_id, base), [row for row, _ in found]
+    belong.anew(service, tx, place, read, now)
+    consenting.anew(tx, place, read, now)
     if rows:
         passes.step(tx, type_code, rows[-1].id, len(rows), len(rows) - len(found))
     if len(rows) == service.limits.index_batch:

@@ -59,7 +59,7 @@ class Guard(msgspec.Struct, frozen=True):
         """Raise Forbidden where the grant may not leave this behind; tell whether the database has to be asked too."""
         if draft.entries is None:
             return False
-        may = tell(self._tree(draft.type, draft.action), draft.id, draft.entries)
+        may = tell(self._left(draft.type, draft.action), draft.id, draft.entries)
         if may is False:
             raise self._unwritable(draft)
         return may is None
@@ -67,7 +67,7 @@ class Guard(msgspec.Struct, frozen=True):
     async def after_rows(self, tx: Tx, drafts: Sequence[Draft]) -> None:
         """Ask the same tree of the rows as they are written now; raise Forbidden, which takes them back."""
         walls: dict[Tree, int] = {}
-        asked = {d.self_key: (walls.setdefault(self._tree(d.type, d.action), len(walls)), d) for d in drafts}
+        asked = {d.self_key: (walls.setdefault(self._left(d.type, d.action), len(walls)), d) for d in drafts}
         if asked:
             for key, *may in await tx.fetch(*told(self.ctx.tenant.id, sorted(asked), list(walls))):
                 wall, draft = asked[key]
@@ -76,6 +76,12 @@ class Guard(msgspec.Struct, frozen=True):
 
     def _tree(self, resource_type: str, action: str) -> Tree:
         return visible(self.ctx, self.service.rules, resource_type, _LETTER[action])
+
+    def _left(self, resource_type: str, action: str) -> Tree:
+        """Return what may be left behind: a patient who denies to be seen does not deny that results are collected."""
+        grant = msgspec.structs.replace(self.ctx.grant, consents=False)
+        ctx = msgspec.structs.replace(self.ctx, grant=grant)
+        return visible(ctx, self.service.rules, resource_type, _LETTER[action])
 
     def _readable(self, resource_type: str) -> Tree:
         try:

@@ -13,6 +13,7 @@ from conformance.issue import Issue
 from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context
 from fhir_server.errors import Conflict, Invalid, Precondition
+from fhir_server.interactions import consenting
 from fhir_server.interactions.belong import follow, relate
 from fhir_server.interactions.body import says_the_same, stamped
 from fhir_server.interactions.content import claim
@@ -52,6 +53,7 @@ async def save(
         # Before anything is told of care, so that no write makes its own permission.
         await guard.after_rows(tx, done)
     relate(service, ctx, tx, writes)
+    consenting.follow(service, ctx, tx, writes)
     audit.record(
         tx,
         [

@@ -16,8 +16,9 @@ from conformance.structures import decode
 from fhir_server.context import Context
 from fhir_server.interactions.service import Service
 from fhir_server.search.named import held_by
+from fhir_server.search.ownership import label_codes
 from fhir_server.search.tell import tell
-from fhir_server.search.tree import And, Everything, InCare, Not, Or, Tree
+from fhir_server.search.tree import And, Consented, Everything, InCare, Not, Or, Tree
 from fhir_server.smart.policy import visible
 from fhir_server.store.history import Version
 
@@ -58,9 +59,13 @@ def _leaves(tree: Tree) -> Iterator[InCare]:
 def _told(service: Service, ctx: Context, version: Version, tree: Tree, care: _Care) -> bool:
     name = CODE_TYPES[version.type]
     body = b"" if version.body is None else version.body
-    entries = service.indexer.entries(ctx.tenant.id, ctx.base, name, version.id, decode(name, body))
+    resource = decode(name, body)
+    entries = service.indexer.entries(ctx.tenant.id, ctx.base, name, version.id, resource)
 
     def other(leaf: Tree) -> bool | None:
+        if isinstance(leaf, Consented):
+            # The current row was asked; a label may close the version alone.
+            return entries.patient in (None, version.patient) and not label_codes(name, resource)
         if not isinstance(leaf, InCare):
             return None
         # Asked of the patient it is of now.

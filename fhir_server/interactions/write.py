@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context, Note
-from fhir_server.interactions import define
+from fhir_server.interactions import consenting, define
 from fhir_server.interactions.content import lifted
 from fhir_server.interactions.draft import Save, Saved
 from fhir_server.interactions.guard import Guard
@@ -29,6 +29,12 @@ async def commit(service: Service, ctx: Context, saves: Sequence[Save]) -> list[
     guard = Guard(service, ctx)
     guard.scopes(saves)
     saves = await lifted(service, ctx, saves)
+    done = await _tried(service, ctx, saves, guard)
+    await consenting.spread(service, ctx, done)
+    return done
+
+
+async def _tried(service: Service, ctx: Context, saves: Sequence[Save], guard: Guard) -> list[Saved]:
     for _ in range(_TRIES - 1):
         try:
             return await _once(service, ctx, saves, guard)

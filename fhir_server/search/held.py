@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from fhir_server.search.tree import Held, InCare, OfCases, OfClass, Released
+from fhir_server.search.tree import Consented, Held, InCare, OfCases, OfClass, Released
 
 _Sql = tuple[str, tuple[Any, ...]]
 
@@ -30,6 +30,13 @@ _PATIENTS = (
     f" and k.case_key = any({_CASES})))"
 )
 
+# The first half is a look at an index, for nearly all patients the only one; the function is planned by itself.
+_CONSENTED = (
+    "(not exists (select from consent_rule c where c.tenant_id = %s and c.patient = resource.patient)"
+    " or not consent_closes(%s, resource.rid, resource.type, resource.self_key, resource.patient, resource.keys,"
+    " %s::bigint[], %s::bigint[], %s::text[], %s, %s))"
+)
+
 
 def held(leaf: Held, tenant_id: int) -> _Sql:
     """Return what a leaf asks of a row of `resource`, with its values."""
@@ -42,6 +49,14 @@ def held(leaf: Held, tenant_id: int) -> _Sql:
             return _CARE.format(_KINDS if kinds else ""), (tenant_id, member, at, at, *([list(kinds)] if kinds else []))
         case OfCases(person, at, patients):
             return _cases(tenant_id, person, at, patients)
+        case Consented():
+            return _CONSENTED, (tenant_id, *_asked(leaf, tenant_id))
+
+
+def _asked(leaf: Consented, tenant_id: int) -> tuple[Any, ...]:
+    by_role = None if leaf.by_role is None else list(leaf.by_role)
+    purposes = None if leaf.purposes is None else list(leaf.purposes)
+    return tenant_id, list(leaf.actors), by_role, purposes, leaf.at, leaf.emergency
 
 
 def _cases(tenant_id: int, person: int, at: datetime, patients: bool) -> _Sql:

@@ -19,6 +19,7 @@ from conformance.search_params import Registry, SearchParam
 from fhir_server.search import care, text
 from fhir_server.search.composite_index import Row, rows_of
 from fhir_server.search.composite_parts import Within, composite
+from fhir_server.search.consent import label_keys
 from fhir_server.search.date import INTERVALS, LONGEST, Interval
 from fhir_server.search.hashing import Hasher, param_id
 from fhir_server.search.number import SPANS, Span
@@ -120,6 +121,7 @@ class Indexer:
         if owner is not None:
             # As a key it lets the index find what is of a patient.
             sheet.keys.add(owner)
+        sheet.keys.update(label_keys(place, resource_type, resource))
         links = care.links(place, resource_type, resource) if plan.linked else []
         if links:
             salts = care.salts(self._hasher, tenant_id)

@@ -112,13 +112,10 @@ BESIDE: Mapping[str, tuple[str, ...]] = dict.fromkeys(("Contract", "Device", "Ta
 
 def class_of(resource_type: str, resource: Any) -> Class:
     """Return the class of a resource, by its type and by its security labels."""
-    meta = resource.meta
-    if meta is not UNSET and meta.security is not UNSET and _guarded(meta.security):
+    if not GUARDED.isdisjoint(label_codes(resource_type, resource)):
         return Class.PSYCH
     if resource_type != "DocumentReference":
         return CLASSES.get(resource_type, Class.CLINICAL)
-    if resource.securityLabel is not UNSET and _guarded(_codings(resource.securityLabel)):
-        return Class.PSYCH
     if resource.category is not UNSET:
         codes = {c.code for c in _codings(resource.category) if c.system == DOCUMENTS}
         # Of several, none is believed: what one kind of reader must not see would be opened by another's word.
@@ -130,8 +127,13 @@ def _codings(concepts: list[Any]) -> list[Any]:
     return [coding for concept in concepts if concept.coding is not UNSET for coding in concept.coding]
 
 
-def _guarded(codings: list[Any]) -> bool:
-    return any(coding.code is not UNSET and coding.code.upper() in GUARDED for coding in codings)
+def label_codes(resource_type: str, resource: Any) -> list[str]:
+    """Return the codes of the security labels of a resource, in capitals; their systems are not looked at."""
+    meta = resource.meta
+    labels = [] if meta is UNSET or meta.security is UNSET else list(meta.security)
+    if resource_type == "DocumentReference" and resource.securityLabel is not UNSET:
+        labels += [c for concept in resource.securityLabel if concept.coding is not UNSET for c in concept.coding]
+    return [label.code.upper() for label in labels if label.code is not UNSET]
 
 
 def patient_branches(resource_type: str, params: Mapping[str, SearchParam]) -> tuple[Branch, ...]:

@@ -22,6 +22,7 @@ from fhir_server.search.tree import (
     AllKeys,
     And,
     AnyKey,
+    Consented,
     DateMatch,
     ElementMatch,
     Entry,
@@ -190,7 +191,7 @@ def _conditions(tree: Tree | OneDate) -> int:
             return _SEVERAL
         case Everything() | Nothing() | Updated() | Not() | OfPatient() | Within():
             return 0
-        case OfClass() | Released() | InCare():
+        case OfClass() | Released() | InCare() | Consented():
             return 0
     return 1
 

@@ -172,6 +172,19 @@ class OfCases(msgspec.Struct, frozen=True):
     patients: bool = False
 
 
+class Consented(msgspec.Struct, frozen=True):
+    """The patient of the row does not deny it to who asks: `actors` are self_keys, `purposes` None where not known.
+
+    `by_role` finds the roles of a practitioner, and the organizations that they name; `emergency` breaks the glass.
+    """
+
+    actors: tuple[int, ...]
+    by_role: tuple[int, int] | None
+    purposes: tuple[str, ...] | None
+    at: datetime
+    emergency: bool = False
+
+
 class SelfKeyIn(msgspec.Struct, frozen=True):
     """The self_key of the row is one of these."""
 
@@ -255,7 +268,7 @@ Entry: TypeAlias = (
 )
 Leaf: TypeAlias = Everything | Nothing | AllKeys | AnyKey | Entry | IdIn | Updated | OfPatient
 # What role rules look at: columns of the row, and the tables of care, cases and releases.
-Held: TypeAlias = OfClass | Released | InCare | OfCases
+Held: TypeAlias = OfClass | Released | InCare | OfCases | Consented
 Link: TypeAlias = SelfKeyIn | Chained | Reverse | Referred | Coded | Within
 Tree: TypeAlias = Leaf | Held | Link | And | Or | Not
 

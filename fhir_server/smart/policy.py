@@ -2,9 +2,9 @@
 
 https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html
 
-Tenant ∧ scopes ∧ rules. The tenant is the database's wall. Each scope that covers the interaction adds the rows that
-its kind may reach, narrowed by its parameters: a patient's one compartment, a user's what the role of the member may
-reach as of now, a system's everything.
+Tenant ∧ scopes ∧ rules ∧ consent. The tenant is the database's wall. Each scope that covers the interaction adds the
+rows that its kind may reach, narrowed by its parameters: a patient's one compartment, a user's what the role of the
+member may reach as of now, a system's everything. What patients deny is taken away from all of it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fhir_server.errors import Forbidden, Invalid
 from fhir_server.search.ownership import Class
 from fhir_server.search.secured import secured_by, unsecured
 from fhir_server.search.tree import Everything, Nothing, OfClass, OfPatient, Tree, all_of, any_of
+from fhir_server.smart.consent import consented
 from fhir_server.smart.granular import tree_of
 from fhir_server.smart.masking import veiled
 from fhir_server.smart.reach import Who, reach
@@ -45,9 +46,13 @@ def visible(ctx: Context, rules: Rules, resource_type: str, letter: str) -> Tree
         raise Forbidden(f"no scope of this token allows to {_NAMES[letter]} {resource_type}")
     if resource_type == "Binary":
         return _binaries(ctx, rules, allowed, letter)
-    if any(scope.context == "system" and not scope.params for scope in allowed):
-        return Everything()
-    return any_of(_narrowed(ctx, rules, scope, resource_type, letter) for scope in allowed)
+    rows: Tree = Everything()
+    if not any(scope.context == "system" and not scope.params for scope in allowed):
+        rows = any_of(_narrowed(ctx, rules, scope, resource_type, letter) for scope in allowed)
+    if ctx.grant.member is None and all(scope.context == "patient" for scope in allowed):
+        # Patients see what they deny to others.
+        return rows
+    return all_of((rows, consented(ctx, rules.hasher, resource_type, letter)))
 
 
 def _narrowed(ctx: Context, rules: Rules, scope: Scope, resource_type: str, letter: str) -> Tree:
@@ -110,7 +115,7 @@ def _binaries(ctx: Context, rules: Rules, allowed: Iterable[Scope], letter: str)
     """
     contexts = {scope.context for scope in allowed}
     tenant = ctx.tenant.id
-    if "system" in contexts and (letter == "c" or _reads_all(ctx)):
+    if "system" in contexts and (letter == "c" or (_reads_all(ctx) and not ctx.grant.consents)):
         return Everything()
     unbound = "system" in contexts or (
         "user" in contexts and not isinstance(of_role(ctx, rules, "Binary", letter), Nothing)

@@ -133,7 +133,7 @@ class Verifier:
         standing = await self._standing_of(grant.tenant.id, grant.subject, grant.client, grant.id, now)
         if standing.fallen is not None:
             raise Unauthorized(standing.fallen)
-        known.grant = msgspec.structs.replace(grant, member=standing.member)
+        known.grant = msgspec.structs.replace(grant, member=standing.member, consents=standing.consents)
         known.looked = now.timestamp()
 
     def _remember(self, token: str, known: Verified) -> None:

@@ -5,7 +5,20 @@ Persons are `person.id`; a practitioner, a patient and a case (its EpisodeOfCare
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Date, Index, PrimaryKeyConstraint, Sequence, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Date,
+    Index,
+    PrimaryKeyConstraint,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from fhir_server.store.columns import INSTANT, may, metadata, must, tenant_id
 
@@ -92,3 +105,27 @@ release_of_information = Table(
     PrimaryKeyConstraint("tenant_id", "id", name="release_of_information_pkey"),
 )
 Index("release_of_information_case", *(release_of_information.c[c] for c in ("tenant_id", "case_key")))
+
+# What patients deny, one row for each provision of a Consent that denies, and for each exception to one.
+consent_rule = Table(
+    "consent_rule",
+    metadata,
+    tenant_id(),
+    must("patient", BigInteger),
+    must("consent", BigInteger),  # self_key of the Consent
+    must("n", SmallInteger),
+    must("above", ARRAY(SmallInteger)),  # the provisions around it
+    must("deny", Boolean),
+    may("valid_from", INSTANT),
+    may("valid_to", INSTANT),
+    may("actors", ARRAY(BigInteger)),
+    may("purposes", ARRAY(Text)),
+    may("types", ARRAY(SmallInteger)),
+    may("labels", ARRAY(BigInteger)),
+    may("records", ARRAY(BigInteger)),
+    may("data_from", INSTANT),
+    may("data_to", INSTANT),
+    must("made", INSTANT),
+    PrimaryKeyConstraint("tenant_id", "patient", "consent", "n", name="consent_rule_pkey"),
+)
+Index("consent_rule_consent", consent_rule.c.tenant_id, consent_rule.c.consent)

@@ -11,10 +11,14 @@ from fhir_server.store.database import Database
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What the database says of a token now; `fallen` is why it no longer counts, None while it stands."""
+    """What the database says of a token now; `fallen` is why it no longer counts, None while it stands.
+
+    `consents` tells whether any patient of the tenant denies anything.
+    """
 
     fallen: str | None = None
     member: Member | None = None
+    consents: bool = True
 
 
 _SQL = """
@@ -22,7 +26,8 @@ select
     (select g.revoked is null and (g.expires is null or g.expires > %s) from oauth_grant g
      where g.tenant_id = %s and g.id = %s),
     (select c.disabled is null from oauth_client c where c.tenant_id = %s and c.client_id = %s),
-    p.id, p.disabled is null, coalesce(m.role, case when p.super_admin then 'super-admin' end), m.reference
+    p.id, p.disabled is null, coalesce(m.role, case when p.super_admin then 'super-admin' end), m.reference,
+    exists (select from consent_rule r where r.tenant_id = %s)
 from (select) as always
 left join person p on p.sub = %s
 left join membership m on m.tenant_id = %s and m.person_id = p.id and m.ended is null
@@ -31,14 +36,15 @@ left join membership m on m.tenant_id = %s and m.person_id = p.id and m.ended is
 
 async def of(db: Database, tenant_id: int, subject: str, client: str, grant_id: str | None, now: datetime) -> Standing:
     """Return how a token of this grant, client and subject stands."""
-    values = (now, tenant_id, grant_id, tenant_id, client, subject if subject != client else None, tenant_id)
-    ((granted, served, person, enabled, role, reference),) = await db.fetch(tenant_id, _SQL, values)
+    who = subject if subject != client else None
+    values = (now, tenant_id, grant_id, tenant_id, client, tenant_id, who, tenant_id)
+    ((granted, served, person, enabled, role, reference, consents),) = await db.fetch(tenant_id, _SQL, values)
     if grant_id is not None and not granted:
         return Standing("the grant of this token was revoked or is over")
     if served is False:
         return Standing("the client of this token is disabled")
     if person is None:
-        return Standing()
+        return Standing(consents=consents)
     if not enabled or role is None:
         return Standing("the user of this token is no longer let in here")
-    return Standing(None, Member(person, role, reference))
+    return Standing(None, Member(person, role, reference), consents)

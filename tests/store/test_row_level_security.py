@@ -48,6 +48,8 @@ BY_HAND = {
     " signed_in, expires) values (%s, 'o', 'g', 'c', '', '', now(), now())",
     "oauth_refresh": "insert into oauth_refresh (tenant_id, token_hash, grant_id, client_id, expires)"
     " values (%s, 'r', 'g', 'c', now())",
+    "consent_rule": "insert into consent_rule (tenant_id, patient, consent, n, above, deny, made)"
+    " values (%s, 1, 2, 0, '{}', true, now())",
     "search_parameter": "insert into search_parameter (tenant_id, id, generation, definition, types, created)"
     " values (%s, 'x', 1, '{}', '{1}', now())",
     "search_pass": "insert into search_pass (tenant_id, type, wanted) values (%s, 1, 1)",
