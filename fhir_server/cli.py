@@ -25,6 +25,7 @@ from fhir_server.commands import (
     tenant,
     token,
     user,
+    whatif,
 )
 
 app = typer.Typer(
@@ -67,6 +68,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(channel.app, name="channel")
 app.add_typer(case.app, name="case")
 app.add_typer(care.app, name="care")
+messages.app.command("what-if")(whatif.what_if)
 app.add_typer(messages.app, name="messages")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fhir_server.app.concord import VERSION, Concord, base_url, opened
 from fhir_server.app.doors import front
 from fhir_server.app.upkeep import keep, keep_days, sweep
-from fhir_server.app.work import jobs, messages, receiver, worker
+from fhir_server.app.work import jobs, messages, receiver, what_if, worker
 
 __all__ = [
     "VERSION",
@@ -19,5 +19,6 @@ __all__ = [
     "opened",
     "receiver",
     "sweep",
+    "what_if",
     "worker",
 ]

@@ -11,6 +11,7 @@ from functools import partial
 from random import Random
 
 from fhir_server.app.concord import Concord
+from fhir_server.context import Tenant
 from fhir_server.engine import indexing
 from fhir_server.engine.celery_app import publisher
 from fhir_server.engine.channel import Retry, catch_all
@@ -18,6 +19,7 @@ from fhir_server.engine.directory import Directory
 from fhir_server.engine.jobs import Jobs, Together
 from fhir_server.engine.receive import Receiver
 from fhir_server.engine.waker import Waker
+from fhir_server.engine.whatif import WhatIf
 from fhir_server.engine.worker import Worker
 from fhir_server.errors import NotFound
 from fhir_server.interactions import define
@@ -108,3 +110,8 @@ def messages(concord: Concord) -> Worker:
 def new_control_id() -> str:
     """Return a control id (MSH-10) of our own, at most the 20 characters that every version allows."""
     return secrets.token_hex(10).upper()
+
+
+def what_if(concord: Concord, tenant: Tenant) -> WhatIf:
+    """Return what tries definitions of channels on the messages of a tenant."""
+    return WhatIf(concord.service, tenant, concord.base(tenant), concord.clock)

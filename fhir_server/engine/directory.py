@@ -20,7 +20,7 @@ from fhir_server.errors import Busy, FhirError, NotFound
 from fhir_server.operations.definition import Definition, read
 from fhir_server.store import channels, tenants
 from fhir_server.store.bell import Bell
-from fhir_server.store.channels import StoredChannel
+from fhir_server.store.channels import ChannelState, StoredChannel
 from fhir_server.store.database import Database
 from mappings.ack import AckError
 from mappings.header import Header
@@ -125,20 +125,20 @@ def _says(channel: Channel) -> tuple[bool, bool]:
 
 def _compiled(tenant: Tenant, stored: StoredChannel) -> Channel:
     try:
-        return compiled(tenant, read(msgspec.json.encode(stored.definition)), stored)
+        return compiled(tenant, read(msgspec.json.encode(stored.definition)), stored.state)
     except FhirError as problem:
         log.error("a channel takes nothing: its definition cannot be used", channel=stored.name, reason=str(problem))
         return Channel(stored.name, tenant, closed=_NOT_NOW)
 
 
-def compiled(tenant: Tenant, given: Definition, stored: StoredChannel) -> Channel:
+def compiled(tenant: Tenant, given: Definition, state: ChannelState) -> Channel:
     """Return the channel that a definition describes."""
     takes, retry = given.accepts, given.retry
     profile = given.profile
     return Channel(
         given.name,
         tenant,
-        state=stored.state,
+        state=state,
         networks=tuple(ip_network(text, strict=False) for text in given.source.peers),
         senders=frozenset(takes.senders),
         types=frozenset(takes.types),
@@ -147,5 +147,11 @@ def compiled(tenant: Tenant, given: Definition, stored: StoredChannel) -> Channe
         profile=SenderProfile(profile.scope, profile.zone, profile.systems, profile.code_systems),
         retry=Retry(retry.attempts, retry.base, retry.most) if retry else None,
         applied=given.ack.seconds if given.ack.when == "applied" else None,
-        closed=_NOT_NOW if stored.state == "draining" else None,
+        closed=_NOT_NOW if state == "draining" else None,
     )
+
+
+def trial(tenant: Tenant, data: bytes) -> Channel:
+    """Return the channel that a definition in JSON describes, for messages that came before. Raises Invalid."""
+    given = read(data)
+    return compiled(tenant, given, "running")

@@ -1,0 +1,96 @@
+"""concord messages what-if: what another definition of a channel would make of messages, and nothing is committed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fhir_server.app import Concord
+from fhir_server.app import what_if as tried
+from fhir_server.commands.runtime import DataDir, TenantName, fail, installation, run, settings_of, with_address
+from fhir_server.context import Tenant
+from fhir_server.engine.directory import Directory, trial
+from fhir_server.engine.whatif import Difference, Totals
+from fhir_server.store import channels, messages
+
+_MOST_ELEMENTS = 30
+
+
+def what_if(
+    tenant: TenantName,
+    numbers: Annotated[list[int] | None, typer.Argument(help="Messages; none: the newest of the channel.")] = None,
+    file: Annotated[Path | None, typer.Option("--with", help="Definition in JSON to try, as `apply` takes it.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Channel whose saved version is to be tried.")] = None,
+    version: Annotated[int | None, typer.Option(help="The version of --channel.")] = None,
+    limit: Annotated[int, typer.Option(help="Most messages to take without numbers.", min=1, max=100_000)] = 200,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, a line for each message that differs.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Try a definition on messages that were processed: show what would be different, and commit nothing."""
+    settings = with_address(settings_of(data_dir=data_dir))
+    if (file is None) == (channel is None or version is None):
+        fail("say what to try: --with FILE, or --channel NAME --version NUMBER")
+
+    async def work(dsn: str) -> None:
+        async with installation(settings, dsn, tenant) as (concord, found):
+            definition = file.read_bytes() if file else await _saved(concord, found, channel or "", version or 0)
+            other = trial(found, definition)
+            chosen = numbers or await _newest(concord, found, other.name, limit)
+            totals = Totals()
+            trying = tried(concord, found).differences(chosen, Directory(concord.db).named, other)
+            differing = [one async for one in trying if _counted(totals, one)]
+        _print_json(differing) if json else _print(differing, totals)
+
+    run(settings, work)
+
+
+def _counted(totals: Totals, one: Difference) -> bool:
+    totals.add(one)
+    return not one.same
+
+
+async def _saved(concord: Concord, tenant: Tenant, name: str, version: int) -> bytes:
+    known = {one.version: one.definition for one in await channels.versions(concord.db, tenant.id, name)}
+    if version not in known:
+        fail(f"there is no version {version} of a channel {name}")
+    return msgspec.json.encode(known[version])
+
+
+async def _newest(concord: Concord, tenant: Tenant, name: str, limit: int) -> list[int]:
+    rows = await messages.listed(concord.db, tenant.id, states=["done", "buried"], limit=limit)
+    return [row.id for row in reversed(rows) if row.channel == name]
+
+
+def _print_json(differing: list[Difference]) -> None:
+    for one in differing:
+        typer.echo(msgspec.json.encode(one).decode())
+
+
+def _print(differing: list[Difference], totals: Totals) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    for one in differing:
+        for name, changes in one.resources.items():
+            console.print(f"[bold]Message {one.message}[/] {name}")
+            for change in changes:
+                came = f"  ({change.field})" if change.field else ""
+                console.print(f"  {change.path}: {_shown(change.before)} → {_shown(change.after)}{came}", markup=False)
+        for told, why in (("stopped and would not", one.stops_before), ("would stop", one.stops_after)):
+            if why and one.stops_before != one.stops_after:
+                console.print(f"[bold]Message {one.message}[/] {told}: {why}")
+    table = Table("Element", "Changes")
+    for path, count in totals.elements.most_common(_MOST_ELEMENTS):
+        table.add_row(path, str(count))
+    console.print(table)
+    console.print(
+        f"{totals.changed} of {totals.messages} messages would be different; {totals.stop_now} more would stop,"
+        f" {totals.stop_no_more} would stop no more. Nothing was committed."
+    )
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else msgspec.json.encode(value).decode()
