@@ -9,6 +9,7 @@ import typer
 from fhir_server.app import VERSION
 from fhir_server.commands import (
     audit,
+    backup,
     care,
     case,
     channel,
@@ -61,6 +62,9 @@ app.command()(send.send)
 app.command()(load.load)
 app.command()(sweep.sweep)
 app.command()(parameters.parameters)
+app.command()(backup.backup)
+app.command()(backup.restore)
+app.command()(backup.verify)
 app.add_typer(audit.app, name="audit")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(client.app, name="client")

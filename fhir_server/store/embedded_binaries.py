@@ -22,7 +22,7 @@ SYSTEM_STATE = Path("/var/lib/concord")
 
 def programs(account: Account, data_dir: Path, system_state: Path = SYSTEM_STATE) -> Path:
     """Return the folder with `postgres` and `initdb` that this account can run. Raises EmbeddedError."""
-    found = _in_wheel()
+    found = in_wheel()
     if account.uid == os.geteuid() or reaches(account, found / "postgres"):
         return found
     version = importlib.metadata.version(PACKAGE)
@@ -33,7 +33,8 @@ def programs(account: Account, data_dir: Path, system_state: Path = SYSTEM_STATE
     raise EmbeddedError(f"user {account.name} can reach neither {found} nor {system_state}: set CONCORD_DATABASE_URL")
 
 
-def _in_wheel() -> Path:
+def in_wheel() -> Path:
+    """Return the folder of the wheel's programs. Raises EmbeddedError where it has none for this platform."""
     spec = importlib.util.find_spec(PACKAGE)
     for place in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(place) / INSTALL / "bin" / "postgres").exists():

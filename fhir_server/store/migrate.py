@@ -82,6 +82,16 @@ def migrate(admin_dsn: str, server_dsn: str | None = None, *, today: date) -> Mi
         raise MigrationError(str(failure).strip()) from failure
 
 
+def ensure_roles(admin_dsn: str, server_dsn: str | None) -> None:
+    """Make the roles that own the tables and that the server logs in with, where they are missing."""
+    try:
+        with psycopg.connect(admin_dsn, autocommit=True) as admin:
+            _ensure_roles(admin, server_dsn)
+            _ensure_owner(admin, _one(admin, "select rolsuper from pg_roles where rolname = current_user") is True)
+    except psycopg.Error as failure:
+        raise MigrationError(str(failure).strip()) from failure
+
+
 def _migrate(admin: psycopg.Connection, admin_dsn: str, server_dsn: str | None, today: date) -> Migrated:
     superuser = _one(admin, "select rolsuper from pg_roles where rolname = current_user") is True
     _ensure_roles(admin, server_dsn)

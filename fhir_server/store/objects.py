@@ -72,7 +72,7 @@ class Objects:
 
     @cached_property
     def _store(self) -> Store:
-        return _opened(self._url)
+        return opened_store(self._url)
 
     async def keep(self, tenant_id: int, chunks: AsyncIterator[bytes], now: datetime) -> Content:
         """Return the content of `chunks`, kept for good once a transaction uses it.
@@ -90,7 +90,7 @@ class Objects:
         if not await self._announced(tenant_id, content, now):
             path = self._path(tenant_id, content.key)
             data = b"".join([piece async for piece in self._stored(tenant_id, _alone(bytes(first)), digest)])
-            await _passing(obstore.put_async(self._store, path, data, use_multipart=False))
+            await passing(obstore.put_async(self._store, path, data, use_multipart=False))
             await self._sync(path)
         return content
 
@@ -110,16 +110,16 @@ class Objects:
 
         incoming = f"{_INCOMING}/{tenant_id}/{uuid.uuid4().hex}"
         stored = self._stored(tenant_id, rest(), digest)
-        await _passing(
+        await passing(
             obstore.put_async(self._store, incoming, stored, chunk_size=_PART, max_concurrency=2, use_multipart=True)
         )
         content = Content(digest.digest(), size)
         if await self._announced(tenant_id, content, now):
-            await _passing(obstore.delete_async(self._store, incoming))
+            await passing(obstore.delete_async(self._store, incoming))
             return content
         path = self._path(tenant_id, content.key)
         await self._sync(incoming)
-        await _passing(obstore.rename_async(self._store, incoming, path))
+        await passing(obstore.rename_async(self._store, incoming, path))
         await self._sync(path)
         return content
 
@@ -149,9 +149,9 @@ class Objects:
 
     async def there(self, tenant_id: int, key: bytes) -> bool:
         """Tell whether the store has the object, encrypted or not."""
-        for path in _both(tenant_id, key):
+        for path in both(tenant_id, key):
             try:
-                await _passing(obstore.head_async(self._store, path))
+                await passing(obstore.head_async(self._store, path))
             except FileNotFoundError:
                 continue
             return True
@@ -161,7 +161,7 @@ class Objects:
         """Return the bytes from `start` up to `end`, in pieces; raise Busy where the store does not give them."""
         if start >= end:
             return
-        sealed, plain = _both(tenant_id, content.key)
+        sealed, plain = both(tenant_id, content.key)
         layout = Layout(content.size)
         try:
             opener = await self._opener(tenant_id, content, sealed, layout)
@@ -175,17 +175,17 @@ class Objects:
 
     async def _opener(self, tenant_id: int, content: Content, path: str, layout: Layout) -> Opener:
         """Return what opens an encrypted object; raise FileNotFoundError where there is none."""
-        found = await _passing(obstore.get_async(self._store, path, options={"range": (0, HEAD)}))
+        found = await passing(obstore.get_async(self._store, path, options={"range": (0, HEAD)}))
         if found.meta["size"] != layout.whole:
             raise Unreadable("a document is not as long as it was stored")
-        head = bytes(await _passing(found.bytes_async()))
+        head = bytes(await passing(found.bytes_async()))
         seal = b"".join([piece async for piece in self._pieces(path, layout.seal, layout.whole)])
         await self._db.keyring.learn(self._db, tenant_id, number_of(head))
         return Opener(self._db.keyring, tenant_id, content.key, head, seal)
 
     async def _pieces(self, path: str, start: int, end: int) -> AsyncIterator[bytes]:
         try:
-            found = await _passing(obstore.get_async(self._store, path, options={"range": (start, end)}))
+            found = await passing(obstore.get_async(self._store, path, options={"range": (start, end)}))
         except FileNotFoundError as problem:
             raise Busy("the content is not in the object store") from problem
         async for piece in found.stream(min_chunk_size=1 << 16):
@@ -214,14 +214,14 @@ class Objects:
             rows = await tx.fetch(_ORPHAN, (tenant_id, before))
             for (key,) in rows:
                 # Whoever announces it anew meanwhile waits for this row, and then writes the object again.
-                for path in _both(tenant_id, key):
+                for path in both(tenant_id, key):
                     await self._delete(path)
                 tx.defer(_FORGET, (tenant_id, key))
         return bool(rows)
 
     async def _delete(self, path: str) -> None:
         try:
-            await _passing(obstore.delete_async(self._store, path))
+            await passing(obstore.delete_async(self._store, path))
         except FileNotFoundError:
             return
 
@@ -240,7 +240,7 @@ async def use(tx: Tx, contents: Sequence[Content]) -> bool:
 
 async def probe(url: str) -> None:
     """Write, read and take away a small object; raise whatever the store raises where it does not let us."""
-    store = _opened(url)
+    store = opened_store(url)
     path = f"probe/{uuid.uuid4().hex}"
     await obstore.put_async(store, path, b"concord", use_multipart=False)
     await obstore.get_async(store, path)
@@ -252,7 +252,7 @@ def _path(tenant_id: int, key: bytes) -> str:
     return f"{tenant_id}/{name[:2]}/{name}"
 
 
-def _both(tenant_id: int, key: bytes) -> tuple[str, str]:
+def both(tenant_id: int, key: bytes) -> tuple[str, str]:
     """Return where content stands: encrypted, or as it was stored before there was a master key."""
     path = _path(tenant_id, key)
     return path + _SEALED, path
@@ -267,7 +267,8 @@ def _folder(url: str) -> Path | None:
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
 
-def _opened(url: str) -> Store:
+def opened_store(url: str) -> Store:
+    """Return the store of a URL; a folder is made where it is missing. Raises ValueError for what is no such URL."""
     folder = _folder(url)
     if folder is None:
         return _s3(url)
@@ -297,7 +298,7 @@ def _s3(url: str) -> S3Store:
     )
 
 
-async def _passing(asked: Any) -> Any:
+async def passing(asked: Any) -> Any:
     """Return what the store answers; its own failures may pass, so they are Busy."""
     try:
         return await asked

@@ -114,13 +114,13 @@ def test_binaries_in_a_closed_home_are_copied_once_beside_the_data(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wheel is copied into a closed folder, as if its virtual environment lay there."""
-    package = binaries._in_wheel().parent.parent
+    package = binaries.in_wheel().parent.parent
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     for folder in (package / "pginstall18", package.with_name(f"{package.name}.libs")):
         target = closed / folder.relative_to(package.parent)
         shutil.copytree(folder, target)
-    monkeypatch.setattr(binaries, "_in_wheel", lambda: closed / package.name / "pginstall18" / "bin")
+    monkeypatch.setattr(binaries, "in_wheel", lambda: closed / package.name / "pginstall18" / "bin")
     places = []
     for _ in range(2):
         with EmbeddedPostgres(home / "copied", EXTRA) as server:
@@ -141,7 +141,7 @@ def test_where_the_data_is_closed_too_binaries_go_to_the_systems_state(
     closed.mkdir(mode=0o700)
     (closed / "bin").mkdir()
     (closed / "bin" / "postgres").touch()
-    monkeypatch.setattr(binaries, "_in_wheel", lambda: closed / "bin")
+    monkeypatch.setattr(binaries, "in_wheel", lambda: closed / "bin")
     monkeypatch.setattr(binaries, "_copy_parts", lambda package, new: (new / "made").touch())
     place = binaries.programs(nobody, closed / "data", home / "state")
     assert place.is_relative_to(home / "state" / "postgresql")
