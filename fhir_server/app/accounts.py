@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from fhir_server.app.concord import Concord
+from fhir_server.http.peers import household
 from fhir_server.settings import Settings
 from fhir_server.smart.accounts import Accounts
 from fhir_server.smart.lockout import Lockout
@@ -25,7 +26,7 @@ def accounts_of(concord: Concord) -> Accounts:
     known = Sessions(concord.db, rules_of(given), concord.form_key, concord.base_url)
     signin = SignIn(
         concord.db, passwords, known, keys, _lockout(given, given.lockout_free),
-        _lockout(given, given.lockout_address_free), concord.service.seal,
+        _lockout(given, given.lockout_address_free), concord.service.seal, household,
     )  # fmt: skip
     invited = timedelta(seconds=given.invitation_lifetime)
     return Accounts(concord.db, passwords, signin, keys, given.password_length, invited)

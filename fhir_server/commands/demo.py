@@ -43,6 +43,7 @@ async def show(settings: Settings) -> None:
         if not await messages.counts(concord.db, tenant.id):
             await _send(settings)
             await _mapped(concord, tenant)
+        await demo_people.settle(concord, tenant)
         await _tell(concord, tenant, password)
 
 

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import secrets
 
+from conformance.r4.types import TYPE_CODES
 from fhir_server.app import Concord
 from fhir_server.app.accounts import accounts_of
 from fhir_server.context import Role, Tenant
-from fhir_server.store import people, sessions
+from fhir_server.store import cases, people, sessions
 
-# E-mail address, name, role in the demo's clinic, who they are in its records.
-PEOPLE: tuple[tuple[str, str, Role | None, str | None], ...] = (
-    ("root@demo.example", "Robin Root", None, None),
-    ("admin@demo.example", "Alex Admin", "clinic-admin", None),
-    ("physician@demo.example", "Pat Physician", "physician", "Practitioner/demo-physician"),
-    ("biller@demo.example", "Bo Biller", "biller", None),
-    ("desk@demo.example", "Dee Desk", "front-desk", None),
-    ("attorney@demo.example", "Ari Attorney", "attorney", None),
+PHYSICIAN = "physician@demo.example"
+# E-mail address, name, and role in the demo's clinic.
+PEOPLE: tuple[tuple[str, str, Role | None], ...] = (
+    ("root@demo.example", "Robin Root", None),
+    ("admin@demo.example", "Alex Admin", "clinic-admin"),
+    (PHYSICIAN, "Chidi Okafor", "physician"),
+    ("biller@demo.example", "Bo Biller", "biller"),
+    ("desk@demo.example", "Dee Desk", "front-desk"),
+    ("attorney@demo.example", "Ari Attorney", "attorney"),
 )
+# The practitioner whom most of the demo's messages name.
+_PRACTITIONER = """
+select r.id, r.self_key from resource r where r.tenant_id = %s and r.type = %s and r.body is not null
+order by (select count(*) from care_relation c where c.tenant_id = r.tenant_id and c.member = r.self_key) desc, r.id
+limit 1
+"""
+_PATIENTS = "select self_key from resource where tenant_id = %s and type = %s and body is not null"
 
 
 async def make(concord: Concord, tenant: Tenant) -> str:
@@ -25,13 +34,29 @@ async def make(concord: Concord, tenant: Tenant) -> str:
     password = "-".join(secrets.token_hex(2) for _ in range(4))
     hashed = await accounts_of(concord).passwords.hash(password)
     now = concord.clock()
-    for email, name, role, reference in PEOPLE:
+    for email, name, role in PEOPLE:
         person = await people.by_email(concord.db, email)
         if person is None:
             person = await people.add(concord.db, email, name, now, super_admin=role is None)
             if role:
-                await people.enrol(concord.db, tenant.id, person.id, role, reference, now)
+                await people.enrol(concord.db, tenant.id, person.id, role, None, now)
         async with concord.db.transaction(None) as tx:
             people.set_password(tx, person.id, hashed)
             sessions.end_all(tx, person.id)
     return password
+
+
+async def settle(concord: Concord, tenant: Tenant) -> None:
+    """Let the physician be one whom the messages name, with the patients of the demo in their care; once."""
+    physician = await people.by_email(concord.db, PHYSICIAN)
+    known = await people.membership(concord.db, tenant.id, physician.id) if physician else None
+    found = await concord.db.fetch(tenant.id, _PRACTITIONER, (tenant.id, TYPE_CODES["Practitioner"]))
+    if physician is None or known is None or known[1] is not None or not found:
+        return
+    [(id_, member)] = found
+    patients = await concord.db.fetch(tenant.id, _PATIENTS, (tenant.id, TYPE_CODES["Patient"]))
+    now = concord.clock()
+    async with concord.db.transaction(tenant.id) as tx:
+        people.enrol_in(tx, physician.id, "physician", f"Practitioner/{id_}", now)
+        for (patient,) in patients:
+            await cases.assign_care(tx, member, patient, "assigned", now, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +17,7 @@ from fhir_server.smart import members
 from fhir_server.smart.accounts import Accounts
 from fhir_server.smart.members import Admin
 from fhir_server.store import people
-from fhir_server.store.people import Person
+from fhir_server.store.people import Colleague, Person
 
 app = typer.Typer(help="People: add, invite, give roles, disable, reset.", no_args_is_help=True)
 _COMMAND = "concord-cli"
@@ -56,17 +57,23 @@ def add(
 
 
 @app.command("list")
-def list_(tenant: Clinic = None, data_dir: DataDir = None) -> None:
+def list_(
+    tenant: Clinic = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON line for each, with the sub of their tokens.")] = False,
+    data_dir: DataDir = None,
+) -> None:
     """List the people of a clinic, or of the installation."""
 
     async def work(concord: Concord, _: Accounts, __: Admin) -> None:
         clinic = await tenant_named(concord, tenant) if tenant else None
+        rows = [_told(one) for one in await people.listed(concord.db, clinic.id if clinic else None)]
+        if json:
+            for row in rows:
+                typer.echo(msgspec.json.encode(row).decode())
+            return
         table = Table("E-mail address", "Name", "Role", "Reference", "State", "Second factor")
-        for one in await people.listed(concord.db, clinic.id if clinic else None):
-            role = one.role or ("super-admin" if one.person.super_admin else "")
-            state = "disabled" if one.person.disabled else "invited" if one.invited else "active"
-            factor = "yes" if one.second_factor else "no"
-            table.add_row(one.person.email, one.person.name, role, one.reference or "", state, factor)
+        for row in rows:
+            table.add_row(*(text for name, text in row.items() if name != "sub"))
         Console().print(table)
 
     _run(work, data_dir)
@@ -139,6 +146,19 @@ def sign_out(email: Email, data_dir: DataDir = None) -> None:
 def unlock(email: Email, data_dir: DataDir = None) -> None:
     """Forget a person's failures to sign in, so that they need not wait."""
     _on(email, members.unlock, "may try at once", data_dir)
+
+
+def _told(one: Colleague) -> dict[str, str]:
+    person = one.person
+    return {
+        "sub": person.sub,
+        "email": person.email,
+        "name": person.name,
+        "role": one.role or ("super-admin" if person.super_admin else ""),
+        "reference": one.reference or "",
+        "state": "disabled" if person.disabled else "invited" if one.invited else "active",
+        "second_factor": "yes" if one.second_factor else "no",
+    }
 
 
 def _on(email: str, change: Callable[[Accounts, Admin, Person], Awaitable[None]], told: str, data_dir: DataDir) -> None:

@@ -46,7 +46,10 @@ class Entered(msgspec.Struct, frozen=True):
 
 
 class SignIn(msgspec.Struct, frozen=True):
-    """The way in; `account` and `address` say how long who fails must wait."""
+    """The way in; `account` and `address` say how long who fails must wait.
+
+    `household` tells what is counted as one network address.
+    """
 
     db: Database
     passwords: Passwords
@@ -55,11 +58,12 @@ class SignIn(msgspec.Struct, frozen=True):
     account: Lockout
     address: Lockout
     seal: Seal
+    household: Callable[[str], str]
 
     async def password(self, email: str, password: str, source: Source, now: datetime, old: Session | None) -> Entered:
         """Begin a session for the person of this address and password, in place of `old`. Raises Refused, Busy."""
         email = email.strip().lower()[:320]
-        account, address = Tried("account", _key(email)), Tried("address", _key(source.address or ""))
+        account, address = Tried("account", _key(email)), Tried("address", _key(self.household(source.address or "")))
         await self._reserve([account, address], now)
         person, stored = await people.with_password(self.db, email)
         checked = await self.passwords.check(stored if person and not person.disabled else None, password)

@@ -82,6 +82,17 @@ def test_the_people_of_the_demo_sign_in_with_what_the_panel_tells(demo: Serve, t
             assert ("other" in page.text) is (name == "root")
 
 
+def test_the_physician_of_the_demo_has_its_patients_in_care(demo: Serve, told: str) -> None:
+    where = ("--tenant", "demo", "--data-dir", str(demo.folder))
+    people = [json.loads(line) for line in concord("user", "list", "--json", *where).stdout.splitlines()]
+    sub = {one["role"]: one["sub"] for one in people}
+    assert set(sub) == {"clinic-admin", "physician", "biller", "front-desk", "attorney"}
+    for role, patients in (("physician", 2), ("attorney", 0)):
+        token = concord("token", "--user", sub[role], "--scopes", "user/*.rs", *where).stdout.strip()
+        found = httpx.get(f"{demo.http}/demo/fhir/Patient", headers={"authorization": f"Bearer {token}"}).json()
+        assert len(found.get("entry", [])) == patients, role
+
+
 def test_the_other_tenant_sees_nothing_of_the_demo(demo: Serve, told: str) -> None:
     token = concord("token", "--tenant", "other", "--data-dir", str(demo.folder)).stdout.strip()
     headers = {"authorization": f"Bearer {token}"}

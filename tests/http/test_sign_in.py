@@ -8,10 +8,14 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from fhir_server.smart.signin import WRONG, WRONG_CODE
+from fhir_server.app.accounts import accounts_of
+from fhir_server.smart import members
+from fhir_server.smart.members import Admin
+from fhir_server.smart.signin import WRONG, WRONG_CODE, Refused
+from fhir_server.smart.told import Source
 from fhir_server.store import people
-from tests.fhir import Client
-from tests.signin import PASSWORD, Form, Visitor, app_for, let_in, shown, somebody, visitor
+from tests.fhir import Client, running
+from tests.signin import PASSWORD, QUICK, Form, Visitor, app_for, let_in, session_of, shown, somebody, visitor
 
 
 async def test_who_signs_in_first_sets_up_a_second_factor_and_is_then_in(quick: Client, ada: Visitor) -> None:
@@ -280,3 +284,65 @@ async def test_sign_ins_and_failures_are_told_in_the_persons_clinic_without_what
         None, "select outcome, address from person_event where person_id = %s order by id", (person.id,)
     )
     assert events == [(401, ada.address), (202, ada.address), (200, ada.address)]
+
+
+async def test_many_accounts_tried_from_one_address_make_that_address_wait(server_dsn: str, quick: Client) -> None:
+    async with running(server_dsn, lockout_address_free=4, **QUICK) as (concord, clock):
+        client = Client(concord, clock, quick.tenant_as_named(), quick.http)
+        people_ = [await somebody(client) for _ in range(6)]
+        async with visitor(client) as eve, visitor(client) as elsewhere:
+            assert [(await eve.sign_in(one, "wrong")).status_code for one in people_] == [401] * 4 + [429] * 2
+            assert (await eve.sign_in(people_[0])).status_code == 429
+            assert (await elsewhere.sign_in(people_[0])).url.path == "/login/second"
+
+
+async def test_addresses_of_one_household_count_as_one(server_dsn: str, quick: Client) -> None:
+    async with running(server_dsn, lockout_address_free=4, **QUICK) as (concord, clock):
+        client = Client(concord, clock, quick.tenant_as_named(), quick.http)
+        async with visitor(client) as eve:
+            network = eve.address.rpartition(":")[0]
+            statuses = []
+            for number in range(6):
+                eve.http.headers["x-forwarded-for"] = f"{network}:{number + 1:x}"
+                statuses.append((await eve.sign_in(await somebody(client), "wrong")).status_code)
+            assert statuses == [401] * 4 + [429] * 2
+
+
+async def test_a_person_who_failed_is_let_try_at_once_by_who_administers(quick: Client, ada: Visitor) -> None:
+    person = await somebody(quick)
+    for _ in range(6):
+        await ada.sign_in(person, "wrong")
+    assert (await ada.sign_in(person)).status_code == 429
+    await members.unlock(accounts_of(quick.concord), Admin("tests", "tests", quick.clock()), person)
+    assert (await ada.sign_in(person)).url.path == "/login/second"
+
+
+async def test_the_clinics_api_takes_the_session_of_who_may(quick: Client, ada: Visitor) -> None:
+    counts = f"/{quick.tenant}/api/messages/counts"
+    for role, status in (("clinic-admin", 200), ("physician", 403), ("attorney", 403), (None, 403)):
+        person = await somebody(quick, role)  # type: ignore[arg-type]
+        ada.http.cookies.set("concord-session", await session_of(quick, person))
+        assert (await ada.http.get(counts)).status_code == status, role
+    root = await somebody(quick, None, super_admin=True)
+    ada.http.cookies.set("concord-session", await session_of(quick, root))
+    assert (await ada.http.get(counts)).status_code == 403
+    assert (await ada.http.get(f"/{quick.tenant}/api/people")).status_code == 200
+
+
+async def test_a_code_is_asked_for_again_where_more_is_at_stake(quick: Client, ada: Visitor) -> None:
+    person = await somebody(quick)
+    app = await let_in(ada, person)
+    signin = accounts_of(quick.concord).signin
+    session = await signin.sessions.current({"concord-session": ada.cookie or ""}, quick.clock())
+    assert session
+    with pytest.raises(Refused):
+        await signin.prove(session, app.at(quick.clock()), Source(), quick.clock())
+    quick.clock.move(timedelta(seconds=30))
+    await signin.prove(session, app.at(quick.clock()), Source(), quick.clock())
+    for _ in range(5):
+        with pytest.raises(Refused):
+            await signin.prove(session, "000000", Source(), quick.clock())
+    quick.clock.move(timedelta(seconds=1))
+    with pytest.raises(Refused) as told:
+        await signin.prove(session, app.at(quick.clock()), Source(), quick.clock())
+    assert told.value.wait > timedelta()
