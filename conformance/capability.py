@@ -5,7 +5,7 @@ http://hl7.org/fhir/R4/capabilitystatement.html
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -73,13 +73,15 @@ def capability_statement(
     compartments: Iterable[str],
     of_every_type: Mapping[str, Any],
     operations: Callable[[str], Sequence[Mapping[str, str]]],
+    read_only: Mapping[str, Sequence[str]] = {},
 ) -> bytes:
     """Return the statement of a server at `base`, whose authorization server has the addresses `oauth`, as JSON.
 
     `interactions` are FHIR's codes; `parameters` gives (code, type, definition or "") of the search parameters;
     `references` gives (code, targets) of those that can be included;
     `of_every_type` gives the members that are the same for all: which interactions take criteria;
-    `operations` gives the operations of a type, or those of the system for "".
+    `operations` gives the operations of a type, or those of the system for "";
+    `read_only` gives the interactions of types that nobody writes.
     """
     codes = [{"code": code} for code in _TYPE_LEVEL if code in interactions]
     statement: dict[str, Any] = {
@@ -102,13 +104,17 @@ def capability_statement(
                 "mode": "server",
                 "security": _security(oauth),
                 "resource": [
-                    _resource(name, codes, parameters.get(name, ()), {**of_every_type, "operation": operations(name)})
+                    _made(name, read_only[name], parameters.get(name, ()))
+                    if name in read_only
+                    else _resource(
+                        name, codes, parameters.get(name, ()), {**of_every_type, "operation": operations(name)}
+                    )
                     | _includes(name, references)
                     for name in types
                 ],
                 "compartment": [f"{_COMPARTMENT}{name[0].lower()}{name[1:]}" for name in compartments],
                 "interaction": [{"code": code} for code in _SYSTEM_LEVEL if code in interactions],
-                "searchParam": _search_params(_of_all(parameters)),
+                "searchParam": _search_params(_of_all(parameters, read_only)),
                 "operation": operations(""),
             }
         ],
@@ -151,10 +157,24 @@ def _resource(
     }
 
 
+def _made(name: str, interactions: Sequence[str], parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """Return what is said of a type that the server makes by itself: it has one version, and no criteria."""
+    return {
+        "type": name,
+        "profile": f"http://hl7.org/fhir/StructureDefinition/{name}",
+        "interaction": [{"code": code} for code in interactions],
+        "versioning": "no-version",
+        "readHistory": False,
+        "updateCreate": False,
+        "searchParam": _search_params(parameters),
+    }
+
+
 def _search_params(parameters: Sequence[Parameter]) -> list[dict[str, str]]:
     return [{"name": code, **({"definition": url} if url else {}), "type": kind} for code, kind, url in parameters]
 
 
-def _of_all(parameters: Mapping[str, Sequence[Parameter]]) -> list[Parameter]:
-    """Return the parameters that all types have: by these everything is searched."""
-    return sorted(set.intersection(*map(set, parameters.values()))) if parameters else []
+def _of_all(parameters: Mapping[str, Sequence[Parameter]], but: Collection[str]) -> list[Parameter]:
+    """Return the parameters that all other types have: by these everything is searched."""
+    found = [set(of_type) for name, of_type in parameters.items() if name not in but]
+    return sorted(set.intersection(*found)) if found else []

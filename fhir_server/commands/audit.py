@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
+from rich.console import Console
+from rich.table import Table
 
+from conformance.r4.types import CODE_TYPES
 from fhir_server.app import Concord, opened
 from fhir_server.clock import clock
-from fhir_server.commands.runtime import DataDir, fail, run, settings_of
+from fhir_server.commands.runtime import DataDir, TenantName, fail, installation, run, settings_of, with_address
 from fhir_server.context import Tenant
+from fhir_server.interactions.audit_event import event
+from fhir_server.search.date import BEGINNING, FOREVER
 from fhir_server.settings import Settings
-from fhir_server.store import retention, sealer, tenants
+from fhir_server.store import audit, audit_rows, retention, sealer, tenants
 from fhir_server.store.embedded import EmbeddedPostgres, connection_of
 from fhir_server.store.verifier import Anchor, Verified
 from fhir_server.store.verifier import verify as verified
 
 app = typer.Typer(help="The audit: its chain, and how long it is kept.", no_args_is_help=True)
+_AT_ONCE = 1000
 Only = Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")]
 
 
@@ -138,6 +145,67 @@ def retain(
         except retention.Unsealed as problem:
             fail(str(problem))
     typer.echo(f"{len(done.days)} days before {before} were dropped; {done.tenants} chains start later now")
+
+
+@app.command("who-saw")
+def who_saw(
+    patient: Annotated[str, typer.Argument(help="Id of the Patient.")],
+    tenant: TenantName,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest first.")] = 100,
+    data_dir: DataDir = None,
+) -> None:
+    """List who saw or changed the record of a patient, the newest first. It is audited itself."""
+    settings = settings_of(data_dir=data_dir)
+
+    async def work(dsn: str) -> None:
+        async with installation(settings, dsn, tenant) as (concord, clinic):
+            key = concord.service.hasher.self_key(clinic.id, "Patient", patient)
+            rows = await audit_rows.page(concord.db, clinic.id, "resource.patient = %s", (key,), limit)
+            await _told(concord, clinic, "who-saw", key)
+            table = Table("When", "Who", "Client", "Did", "What", "Outcome", "Why")
+            for row in rows:
+                what = f"{CODE_TYPES[row.type]}/{row.resource_id or ''}" if row.type is not None else ""
+                who = row.name or row.subject or ""
+                when = row.at.astimezone(UTC).isoformat(timespec="seconds")
+                table.add_row(when, who, row.client or "", row.action, what, str(row.outcome), row.purpose or "")
+            Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+    run(settings, work)
+
+
+@app.command()
+def export(
+    tenant: TenantName,
+    since: Annotated[datetime | None, typer.Option(help="From this moment on, in UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Before this moment, in UTC.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print the audit of a tenant as AuditEvents, one JSON in each line, the oldest first. It is audited itself."""
+    settings = with_address(settings_of(data_dir=data_dir))
+
+    async def work(dsn: str) -> None:
+        async with installation(settings, dsn, tenant) as (concord, clinic):
+            await _told(concord, clinic, "export", None)
+            low = since.replace(tzinfo=UTC) if since else BEGINNING
+            high = until.replace(tzinfo=UTC) if until else FOREVER
+            place: tuple[datetime, int] | None = (low, -1)
+            while place:
+                where = "resource.at < %s and (resource.at, resource.id) > (%s, %s)"
+                rows = await audit_rows.page(concord.db, clinic.id, where, (high, *place), _AT_ONCE, oldest_first=True)
+                for row in rows:
+                    typer.echo(event(row, concord.base(clinic)))
+                place = (rows[-1].at, rows[-1].id) if len(rows) == _AT_ONCE else None
+
+    run(settings, work)
+
+
+async def _told(concord: Concord, tenant: Tenant, action: str, patient: int | None) -> None:
+    """Record that somebody at the machine looked at the audit."""
+    row = audit.Audited(
+        at=concord.clock(), action=action, subject=None, client="concord audit", outcome=200, patient=patient
+    )
+    async with concord.db.transaction(tenant.id) as tx:
+        audit.record(tx, [row])
 
 
 @contextlib.contextmanager

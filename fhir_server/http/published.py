@@ -14,15 +14,17 @@ from conformance.search_params import Registry
 from conformance.structures import STORABLE
 from conformance.terminology_capability import terminology_capabilities
 from fhir_server.context import Tenant
+from fhir_server.interactions.audit_search import PARAMETERS
 from fhir_server.interactions.message import Request, Response
 from fhir_server.interactions.metadata import metadata_mode, told
 from fhir_server.interactions.service import Service
-from fhir_server.interactions.table import TABLE, of_every_type, operations
+from fhir_server.interactions.table import AUDIT, TABLE, of_every_type, operations
 from fhir_server.search.composite_parts import composite
 from fhir_server.search.include import references
 from fhir_server.search.match import LEAVES
 from fhir_server.search.own import Known
 from fhir_server.search.words import full_text
+from fhir_server.smart.audit_sight import TYPE
 from fhir_server.smart.discovery import oauth_uris, openid_configuration, smart_configuration
 
 Page = Callable[[Tenant, str, Request], Awaitable[Response]]
@@ -58,11 +60,14 @@ def _metadata(service: Service, base_url: str, moment: datetime, software: str) 
             published=moment,
             types=STORABLE,
             interactions=sorted({row.code for row in TABLE} | {"batch"}),
-            parameters={name: _offered(known, registry, name) for name in STORABLE},
+            parameters={name: _offered(known, registry, name) for name in STORABLE} | {TYPE: _of_audit(registry)},
             compartments=facts.compartments(),
-            references={name: [(p.code, p.targets) for p in references(registry, name)] for name in STORABLE},
+            references={
+                name: [(p.code, p.targets) for p in references(registry, name)] for name in STORABLE if name != TYPE
+            },
             of_every_type=of_every_type(service),
             operations=operations,
+            read_only={TYPE: sorted({row.code for row in AUDIT})},
         )
 
     async def page(tenant: Tenant, base: str, request: Request) -> Response:
@@ -77,6 +82,14 @@ def _metadata(service: Service, base_url: str, moment: datetime, software: str) 
         return told(request, "CapabilityStatement", normative_part(statement) if mode == "normative" else statement)
 
     return page
+
+
+def _of_audit(registry: Registry) -> list[tuple[str, str, str]]:
+    """Return the parameters by which AuditEvents are searched."""
+    params = registry.for_type(TYPE)
+    return sorted(
+        (code, {"_id": "token", "_lastUpdated": "date"}.get(code) or params[code].kind, "") for code in PARAMETERS
+    )
 
 
 def _offered(known: Known, registry: Registry, resource_type: str) -> list[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from conformance.issue import Issue
 from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context
-from fhir_server.errors import Conflict, Invalid, Precondition
+from fhir_server.errors import Conflict, Invalid, NotAllowed, Precondition
 from fhir_server.interactions import consenting
 from fhir_server.interactions.belong import follow, relate
 from fhir_server.interactions.body import says_the_same, stamped
@@ -27,6 +27,7 @@ from fhir_server.store.audit import Audited
 from fhir_server.store.database import Clash, Tx
 from fhir_server.store.resources import Current, Write
 
+_AUDIT = "AuditEvent"
 _ACTION = {200: "update", 201: "create", 204: "delete"}
 
 
@@ -38,6 +39,8 @@ async def save(
     The number of statements does not grow with the number of saves. Raises Invalid with every problem of every
     resource, Precondition where If-Match fails or an identifier finds several, and what `guard` raises.
     """
+    if any(save.type == _AUDIT for save in saves):
+        raise NotAllowed("AuditEvents are made by the server alone", allowed=["GET", "HEAD"])
     found = await identify(service, ctx, tx, saves, guard)
     unsure = _check(service, ctx, found.drafts, guard)
     await claim(tx, found.drafts)

@@ -113,8 +113,11 @@ def _of_several(path: tuple[str, ...]) -> bool:
 def _names(query: Query) -> tuple[str, ...]:
     names = [name for key, value in query if key == _TYPE for name in value.split(",")]
     for name in names:
-        if name not in STORABLE:
-            raise Invalid(f"{name[:80]!r} is not a resource type that is stored here", "http._type")
+        if name not in STORABLE or name == "AuditEvent":
+            told = (
+                "is not a resource type that is stored here" if name not in STORABLE else "is searched by itself alone"
+            )
+            raise Invalid(f"{name[:80]!r} {told}", "http._type")
     return tuple(dict.fromkeys(names))
 
 

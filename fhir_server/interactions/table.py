@@ -14,7 +14,7 @@ from conformance.r4 import facts
 from conformance.structures import STORABLE
 from fhir_server.context import Context
 from fhir_server.errors import FhirError, NotAllowed, NotFound
-from fhir_server.interactions import batch, trail
+from fhir_server.interactions import audit_search, batch, trail
 from fhir_server.interactions.create import create
 from fhir_server.interactions.current import current
 from fhir_server.interactions.delete import delete
@@ -32,6 +32,7 @@ from fhir_server.interactions.read import read
 from fhir_server.interactions.search import post_search, search
 from fhir_server.interactions.service import Service
 from fhir_server.interactions.update import update
+from fhir_server.smart.audit_sight import TYPE
 
 Handler = Callable[[Service, Context, Request], Awaitable[Response]]
 
@@ -99,12 +100,19 @@ TABLE: tuple[Row, ...] = (
     Row("GET", ("{type}", "{id}", "$progress"), "operation", progress, PROGRESS, ("SearchParameter",)),
     Row("POST", (), "transaction", transaction),
 )
+# AuditEvents are made from the audit's rows: they are read and searched, and written by nobody.
+AUDIT: tuple[Row, ...] = (
+    Row("GET", ("{type}", "{id}"), "read", audit_search.read),
+    Row("GET", ("{type}",), "search-type", audit_search.search),
+    Row("POST", ("{type}", "_search"), "search-type", audit_search.post_search),
+    Row("GET", ("{compartment}", "{id}", "{member}"), "search-type", audit_search.of_compartment),
+)
 
 
 def operations(resource_type: str) -> list[dict[str, str]]:
     """Return what the CapabilityStatement says of the operations of a type; "" asks for those of the whole system."""
     of_system = [row for row in TABLE if len(row.shape) == 1]
-    of_type = [row for row in TABLE if len(row.shape) > 1 and resource_type in row.types]
+    of_type = [row for row in TABLE if len(row.shape) > 1 and resource_type in row.types and resource_type != TYPE]
     rows = [row for row in (of_type if resource_type else of_system) if row.code == "operation"]
     found = {row.shape[-1][1:]: row.definition.replace("{type}", resource_type) for row in rows}
     return [{"name": name, "definition": found[name]} for name in sorted(found)]
@@ -144,6 +152,7 @@ def _plain(path: tuple[str, ...]) -> bool:
 
 
 _BY_SHAPE = {(row.method, row.shape): row for row in TABLE}
+_OF_AUDIT = {(row.method, row.shape): row for row in AUDIT}
 _SHAPES = frozenset(row.shape for row in TABLE)
 
 
@@ -152,12 +161,14 @@ def find(method: str, path: tuple[str, ...]) -> Row:
     if path and path[0] not in _TYPES and path not in _OF_THE_BASE:
         raise NotFound(f"{path[0][:80]!r} is not a resource type that is stored here")
     shape = _shape(path)
-    row = _BY_SHAPE.get(("GET" if method == "HEAD" else method, shape))
+    is_audit = path[:1] == (TYPE,) or path[2:3] == (TYPE,)
+    by_shape = _OF_AUDIT if is_audit else _BY_SHAPE
+    row = by_shape.get(("GET" if method == "HEAD" else method, shape))
     if row is not None and (shape in _OF_THE_BASE or not path or path[0] in row.types):
         return row
     if row is None and shape in _SHAPES:
-        allowed = sorted(m for m, s in _BY_SHAPE if s == shape)
-        told = f"{method} is not supported here; {', '.join(allowed)} is"
+        allowed = sorted(m for m, s in by_shape if s == shape)
+        told = f"{method} is not supported here; {', '.join(allowed) or 'nothing'} is"
         raise NotAllowed(told, allowed=[*allowed, *(["HEAD"] if "GET" in allowed else [])])
     raise NotFound(f"nothing answers at {'/'.join(path)[:200]!r}")
 

@@ -64,6 +64,17 @@ def test_days_are_kept_as_long_as_was_said(given: dict[str, str], admin_dsn: str
         assert dict(admin.execute(sql, (name,)).fetchall()) == {"read": 3, "retain": 1}
 
 
+def test_the_audit_is_listed_by_patient_and_exported_and_both_are_audited(given: dict[str, str]) -> None:
+    name = given.pop("NAME")
+    assert "Who" in concord("audit", "who-saw", "p1", "--tenant", name, **given).stdout
+    lines = concord("audit", "export", "--tenant", name, "--since", "2020-01-01", **given).stdout.splitlines()
+    told = [json.loads(line) for line in lines]
+    assert [one["subtype"][0]["code"] for one in told] == ["read", "read", "read", "who-saw", "export"]
+    assert {one["resourceType"] for one in told} == {"AuditEvent"}
+    early = concord("audit", "export", "--tenant", name, "--until", "2020-01-01", **given).stdout
+    assert early == ""
+
+
 def test_a_tenant_that_is_not_there_is_told(given: dict[str, str]) -> None:
     given.pop("NAME")
     told = concord("audit", "verify", "--tenant", "nobody", check=False, **given)
