@@ -55,7 +55,8 @@ def shared(one: str, other: str) -> str:
             letters = set(left.interactions) & set(right.interactions)
             if letters and left.context == right.context and (name := _shared_type(left, right)):
                 found.setdefault((left.context, name, _both(left, right)), set()).update(letters)
-    return " ".join([*plain, *(Scope(*key[:2], _ordered(found[key]), key[2]).text for key in found)])
+    scopes = [Scope(*key[:2], _ordered(letters), key[2]) for key, letters in found.items()]
+    return " ".join([*plain, *(one.text for one in scopes if not any(_within(one, more) for more in scopes))])
 
 
 def require_usable(rules: Rules, scope: str) -> str:
@@ -71,6 +72,12 @@ def _required(granted: str) -> str:
     if not granted:
         raise Refusal("invalid_scope", "this client is registered for none of these scopes")
     return granted
+
+
+def _within(one: Scope, other: Scope) -> bool:
+    """Tell whether a scope gives nothing that another, of fewer parameters, does not give."""
+    same = (one.context, one.type) == (other.context, other.type) and set(one.interactions) <= set(other.interactions)
+    return same and set(other.params) < set(one.params)
 
 
 def _both(left: Scope, right: Scope) -> tuple[tuple[str, str], ...]:

@@ -71,6 +71,15 @@ def _narrowed(ctx: Context, rules: Rules, scope: Scope, resource_type: str, lett
 
 
 def _of_patient(ctx: Context, rules: Rules, resource_type: str, letter: str) -> Tree:
+    """Return what a patient's scope reaches: their compartment, and of it no more than whoever agreed may see."""
+    member, patient = ctx.grant.member, ctx.grant.patient
+    within = _compartment(ctx, rules, resource_type, letter)
+    if isinstance(within, Nothing) or member is None or member.reference == f"Patient/{patient}":
+        return within
+    return all_of((within, of_role(ctx, rules, resource_type, letter)))
+
+
+def _compartment(ctx: Context, rules: Rules, resource_type: str, letter: str) -> Tree:
     if resource_type in SHARED:
         return Everything() if letter in _READING else Nothing()
     if ctx.grant.patient is None:

@@ -132,3 +132,12 @@ def test_an_app_that_asks_for_a_part_of_a_type_is_asked_about_in_words() -> None
     assert (known.only, known.kinds) == ("laboratory results", ())
     (other,) = consent_of("user/DocumentReference.rs?type=http://loinc.org|34133-9").parts
     assert (other.context, other.only) == ("user", "type http://loinc.org|34133-9")
+
+
+def test_kinds_that_are_agreed_to_are_granted_as_they_are_and_not_in_pairs() -> None:
+    consent = consent_of("patient/Condition.rs patient/Observation.rs")
+    agreed = answered(consent, [("see-1", "some"), ("kind-1", "0"), ("kind-1", "1"), ("change-0", "yes")])
+    assert len(agreed.split()) == 2
+    assert set(app_scope(agreed, agreed).split()) == set(agreed.split())
+    whole = app_scope("patient/Observation.rs patient/Observation.r?status=final", "patient/*.cruds")
+    assert whole == "patient/Observation.rs"

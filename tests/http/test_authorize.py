@@ -34,9 +34,10 @@ async def begun(asking: App, fields: list[tuple[str, str]]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["public", "symmetric", "asymmetric"])
-async def test_a_person_agrees_and_the_app_reads_what_was_agreed_to(fhir: Client, physician: Actor, kind: Kind) -> None:
+async def test_a_person_agrees_and_the_app_reads_what_was_agreed_to(fhir: Client, kind: Kind) -> None:
     await fhir.put("/Patient/p1", json={"resourceType": "Patient", "id": "p1"})
-    given = await (await app(fhir, kind)).granted(physician, "launch/patient patient/Patient.rs patient/Coverage.read")
+    admin = actor(fhir, await member(fhir, "clinic-admin"), "clinic-admin")
+    given = await (await app(fhir, kind)).granted(admin, "launch/patient patient/Patient.rs patient/Coverage.read")
     assert (given["token_type"], given["expires_in"], given["patient"]) == ("bearer", 3600, "p1")
     assert given["scope"] == "launch/patient patient/Patient.rs patient/Coverage.rs"
     assert given["need_patient_banner"] is True

@@ -1,0 +1,75 @@
+"""An app for one patient sees no more of the record than the person who agreed: scopes never widen roles."""
+
+from __future__ import annotations
+
+import pytest
+
+from fhir_server.context import Role
+from fhir_server.store.people import Person
+from tests.fhir import Client
+from tests.http.clinic import Clinic, clinic
+from tests.people import member
+
+WHOLE = {"patient", "result", "draft", "note", "unsigned", "invoice", "secret", "mine"}
+SEARCH = "_type=Patient,Observation,DocumentReference,Invoice"
+
+
+@pytest.fixture
+async def here(fhir: Client) -> Clinic:
+    """Return a clinic with two patients."""
+    return await clinic(fhir)
+
+
+async def in_app(here: Clinic, person: Person, patient: str = "patient") -> str:
+    """Return the token of an app with which this person opened a patient's record."""
+    chosen = here.places[patient].partition("/")[2]
+    return await here.fhir.token("patient/*.cruds", subject=person.sub, patient=chosen)
+
+
+async def test_an_attorneys_app_sees_what_is_released_and_nothing_else(here: Clinic) -> None:
+    await here.into_case("case", "result", "note", "invoice")
+    await here.release("result")
+    person = await member(here.fhir, "attorney")
+    token = await in_app(here, person)
+    assert await here.seen(token, SEARCH) == set()
+    since = here.fhir.clock()
+    await here.run(
+        "insert into case_attorney (tenant_id, case_key, person_id, role, valid_from) values (%s, %s, %s, 'lead', %s)",
+        here.key("case"), person.id, since,
+    )  # fmt: skip
+    assert await here.status(token, "note") == 404
+    assert "result2" not in await here.seen(token, SEARCH)
+
+
+@pytest.mark.parametrize(
+    ("role", "closed"),
+    [("clinic-admin", {"secret", "mine"}), ("physician", WHOLE), ("biller", {"secret", "mine", "draft", "unsigned"})],
+)
+async def test_an_app_of_staff_sees_one_patient_as_their_role_does(here: Clinic, role: Role, closed: set[str]) -> None:
+    person = await member(here.fhir, role, here.places["doctor"] if role == "physician" else None)
+    found = await here.seen(await in_app(here, person), SEARCH)
+    assert not found & closed
+    assert not {name for name in found if name.endswith("2")}
+    assert ("patient" in found) is (role != "physician")
+
+
+async def test_a_physicians_app_sees_the_record_once_the_patient_is_in_their_care(here: Clinic) -> None:
+    token = await in_app(here, await member(here.fhir, "physician", here.places["doctor"]))
+    assert await here.status(token, "result") == 404
+    await here.care()
+    assert await here.status(token, "result") == 200
+    assert await here.status(token, "result2") == 404
+
+
+async def test_patients_see_their_own_record_whatever_they_are_here_otherwise(here: Clinic) -> None:
+    token = await in_app(here, await member(here.fhir, "front-desk", here.places["patient"]))
+    assert await here.seen(token, SEARCH) == WHOLE
+    somebody_else = await in_app(here, await member(here.fhir, "front-desk", here.places["patient2"]))
+    assert "secret" not in await here.seen(somebody_else, SEARCH)
+
+
+async def test_an_apps_scope_does_not_let_a_role_write_what_it_may_not(here: Clinic) -> None:
+    token = await in_app(here, await member(here.fhir, "clinic-admin"))
+    answer = await here.fhir.delete(f"/{here.places['result']}", token=token)
+    assert answer.status_code in (403, 404)
+    assert await here.status(token, "result") == 200
