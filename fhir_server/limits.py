@@ -17,6 +17,7 @@ class Limits(msgspec.Struct, frozen=True):
     max_included: int = 1000
     max_latest: int = 20_000
     max_sorted: int = 100_000
+    signed_url_seconds: int = 900
     # search parameters of a tenant's own
     max_search_parameters: int = 500
     index_batch: int = 200

@@ -40,6 +40,9 @@ class SecuritySettings(SessionSettings):
     launch_lifetime: int = row(
         300, "How long an app that was started from here may take to ask.", unit="s", ge=10, le=3600
     )
+    signed_url_seconds: int = row(
+        900, "Longest time for which the address that $signed-url gives of a document is good.", unit="s", ge=1, le=900
+    )
     care_before_appointment: int = row(
         7, "How long before an appointment its practitioners are the patient's physicians.", unit="days", ge=0, le=365
     )

@@ -134,6 +134,7 @@ def limits_of(settings: Settings) -> Limits:
         lenient=settings.unknown_parameter == "lenient",
         max_latest=settings.max_latest,
         max_sorted=settings.max_sorted,
+        signed_url_seconds=settings.signed_url_seconds,
         max_expansion=settings.max_expansion,
         max_inline=settings.max_body_bytes,
         max_search_parameters=settings.max_search_parameters,

@@ -31,6 +31,8 @@ from fhir_server.interactions.progress import progress
 from fhir_server.interactions.read import read
 from fhir_server.interactions.search import post_search, search
 from fhir_server.interactions.service import Service
+from fhir_server.interactions.signed_url import DEFINITION as SIGNED_URL
+from fhir_server.interactions.signed_url import signed_url
 from fhir_server.interactions.update import update
 from fhir_server.smart.audit_sight import TYPE
 
@@ -97,6 +99,8 @@ TABLE: tuple[Row, ...] = (
     Row("POST", ("{type}", "$lastn"), "operation", lastn, f"{_HL7}Observation-lastn", ("Observation",)),
     Row("GET", ("{type}", "$docref"), "operation", docref, _DOCREF, ("DocumentReference",)),
     Row("POST", ("{type}", "$docref"), "operation", docref, _DOCREF, ("DocumentReference",)),
+    Row("GET", ("{type}", "{id}", "$signed-url"), "operation", signed_url, SIGNED_URL, ("DocumentReference",)),
+    Row("POST", ("{type}", "{id}", "$signed-url"), "operation", signed_url, SIGNED_URL, ("DocumentReference",)),
     Row("GET", ("{type}", "{id}", "$progress"), "operation", progress, PROGRESS, ("SearchParameter",)),
     Row("POST", (), "transaction", transaction),
 )

@@ -128,12 +128,15 @@ class Verifier:
         """Return what a token of ours was given for, expired or not; raise Unauthorized for a forged one."""
         return (self._seen.get(token) or await self._verify(token)).grant
 
-    async def _look(self, known: Verified, now: datetime) -> None:
-        grant = known.grant
+    async def still(self, grant: Grant, now: datetime) -> Grant:
+        """Return a grant of before as it stands now; raise Unauthorized where it was revoked meanwhile."""
         standing = await self._standing_of(grant.tenant.id, grant.subject, grant.client, grant.id, now)
         if standing.fallen is not None:
             raise Unauthorized(standing.fallen)
-        known.grant = msgspec.structs.replace(grant, member=standing.member, consents=standing.consents)
+        return msgspec.structs.replace(grant, member=standing.member, consents=standing.consents)
+
+    async def _look(self, known: Verified, now: datetime) -> None:
+        known.grant = await self.still(known.grant, now)
         known.looked = now.timestamp()
 
     def _remember(self, token: str, known: Verified) -> None:

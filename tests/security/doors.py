@@ -27,6 +27,7 @@ OPEN: dict[str, str] = {
     "/{tenant}/oauth/token": "asks for a proof of its own",
     "/{tenant}/oauth/introspect": "asks for a proof of its own",
     "/{tenant}/oauth/revoke": "asks for a proof of its own",
+    "/{tenant}/documents/{address}": "asks for an address that was made of a document",
 }
 # What a patient's token may ask for beside the records: what the same scopes show it over FHIR.
 OF_PATIENTS = frozenset((("GET", "/{tenant}/api/cases"),))

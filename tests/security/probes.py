@@ -103,6 +103,8 @@ READS: dict[tuple[str, tuple[str, ...]], Probe] = {
     ("POST", ("{type}", "$lastn")): lambda row, _: [_write("POST", f"/{row.type}/$lastn", _asked("two"))],
     ("GET", ("{type}", "$docref")): lambda row, _: _get(*(f"/{row.type}/$docref?patient={p}" for p in _BOTH)),
     ("POST", ("{type}", "$docref")): lambda row, _: [_write("POST", f"/{row.type}/$docref", _asked("two"))],
+    ("GET", ("{type}", "{id}", "$signed-url")): lambda row, _: _get(f"{_id(row)}/$signed-url"),
+    ("POST", ("{type}", "{id}", "$signed-url")): lambda row, _: [_write("POST", f"{_id(row)}/$signed-url", b"")],
     ("GET", ("{type}", "{id}", "$progress")): lambda row, _: _get(f"{_id(row)}/$progress"),
 }
 _BOTH = ("one", "two")
