@@ -12,6 +12,7 @@ from fhir_server.store.audit import Audited
 from fhir_server.store.database import Tx
 
 CLIENT = "concord-console"
+_NOBODY = 0
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -30,9 +31,8 @@ async def tell(
     `outcome` is an HTTP status. Nothing that was typed is told: a password is easily typed into the wrong field.
     """
     people.note(tx, person, action, outcome, now, source.address, detail)
-    if person is None:
-        return
-    for tenant_id in await people.tenants_of(tx, person):
+    # Of nobody it is asked too: how long an answer takes must not tell whether an account exists.
+    for tenant_id in await people.tenants_of(tx, _NOBODY if person is None else person):
         tx.set_tenant(tenant_id)
         told = {**detail, **({"address": source.address} if source.address else {})}
         row = Audited(at=now, action=action, subject=sub, client=CLIENT, outcome=outcome, detail=told)

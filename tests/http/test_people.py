@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -231,3 +232,18 @@ async def test_a_reset_with_factors_lets_in_who_has_lost_them(quick: Client, ada
         await again.send("/invitation", password="three green bottles", repeated="three green bottles")
         assert app_of(again.page.text)
     assert (await ada.get("/account")).url.path == "/login"
+
+
+async def test_of_two_who_use_a_link_at_once_one_comes_in(quick: Client, ada: Visitor) -> None:
+    admin = await signed_in(quick)
+    link = (await admin.ask("POST", json=new(quick))).json()["link"].removeprefix(ada.url)
+    async with visitor(quick) as eve:
+        await ada.get(link)
+        await eve.get(link)
+        one, other = "three green bottles", "six blue elephants"
+        pages = await asyncio.gather(
+            ada.send("/invitation", password=one, repeated=one),
+            eve.send("/invitation", password=other, repeated=other),
+        )
+    assert sorted(page.status_code for page in pages) == [200, 404]
+    assert sum(page.url.path == "/login/second" for page in pages) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from fhir_server.smart.members import Admin
 from fhir_server.smart.signin import WRONG, WRONG_CODE, Refused
 from fhir_server.smart.told import Source
 from fhir_server.store import people
+from fhir_server.store.wire import Wire
 from tests.fhir import Client, running
 from tests.signin import PASSWORD, QUICK, Form, Visitor, app_for, let_in, session_of, shown, somebody, visitor
 
@@ -346,3 +348,25 @@ async def test_a_code_is_asked_for_again_where_more_is_at_stake(quick: Client, a
     with pytest.raises(Refused) as told:
         await signin.prove(session, app.at(quick.clock()), Source(), quick.clock())
     assert told.value.wait > timedelta()
+
+
+async def test_a_failure_asks_the_database_as_often_whether_the_account_exists_or_not(
+    quick: Client, ada: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await somebody(quick)
+    # The keys of the clinic are learned by then.
+    await ada.sign_in(person, "wrong")
+    asked: list[int] = []
+    send = Wire.send
+
+    async def counted(wire: Wire, batch: Any) -> Any:
+        asked.append(len(batch))
+        return await send(wire, batch)
+
+    monkeypatch.setattr(Wire, "send", counted)
+    trips = []
+    for email in (person.email, "nobody-at-all@example.org"):
+        asked.clear()
+        await ada.send("/login", email=email, password="wrong")
+        trips.append(len(asked))
+    assert trips[0] == trips[1] > 0
