@@ -25,6 +25,7 @@ from fhir_server.http.bounds import Bounds
 from fhir_server.http.cors import Cors
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.front import Front
+from fhir_server.http.watched import Watched
 from fhir_server.http.who import Who
 from fhir_server.settings import Settings
 from fhir_server.smart.tokens import Verifier
@@ -54,7 +55,8 @@ def front(concord: Concord) -> Front:
     )
     binaries = BinaryDoor(door, concord.settings.max_binary_bytes)
     cors = Cors(door.tenant_of, partial(clients.origins, concord.db), lambda: concord.clock().timestamp())
-    return Front(gate, cors, door, binaries, _pages(concord, door, figures), concord.settings.max_requests)
+    pages = Watched(_pages(concord, door, figures), door)
+    return Front(gate, cors, door, binaries, pages, concord.settings.max_requests)
 
 
 def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> FastAPI:

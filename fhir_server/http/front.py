@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-from fastapi import FastAPI
 
 from fhir_server import logs
 from fhir_server.errors import Busy, TooMany
@@ -12,6 +11,7 @@ from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.cors import Cors, is_asked
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.gate import Gate
+from fhir_server.http.watched import Watched
 from fhir_server.http.wire import Receive, Scope, Send
 from fhir_server.interactions.message import Response
 
@@ -23,7 +23,7 @@ class Front:
     pages answer all the same.
     """
 
-    def __init__(self, gate: Gate, cors: Cors, door: FhirDoor, binaries: BinaryDoor, pages: FastAPI, most: int) -> None:
+    def __init__(self, gate: Gate, cors: Cors, door: FhirDoor, binaries: BinaryDoor, pages: Watched, most: int) -> None:
         self._gate = gate
         self._cors = cors
         self._door = door

@@ -13,6 +13,7 @@ from fhir_server.clock import in_milliseconds
 from fhir_server.context import Context, Grant, Member, Tenant, fhir_base
 from fhir_server.errors import Forbidden, NotFound, Unauthorized
 from fhir_server.http.fhir import FhirDoor
+from fhir_server.http.watched import CONTEXT
 from fhir_server.smart.scopes import parse_scopes
 from fhir_server.smart.sessions import Sessions, SignInNeeded, is_whole
 from fhir_server.smart.told import CLIENT
@@ -51,6 +52,12 @@ class Who(msgspec.Struct, frozen=True):
 
         Raises NotFound for an unknown clinic, Unauthorized for nobody, Forbidden for a person without a role there.
         """
+        found = await self._context(request, tenant_name)
+        # The audit of the request tells who asked.
+        setattr(request.state, CONTEXT, found)
+        return found
+
+    async def _context(self, request: Request, tenant_name: str) -> Context:
         request_id = logs.request_id(request.headers.get("x-request-id"))
         if "authorization" in request.headers:
             return await self.door.context(request.headers["authorization"], tenant_name, request_id)
@@ -62,7 +69,8 @@ class Who(msgspec.Struct, frozen=True):
         grant = await self.grant(session, tenant)
         now = in_milliseconds(self.door.clock())
         self.door.gate.require(grant, now.timestamp())
-        return Context(grant, fhir_base(self.door.base_url, tenant), now, request_id)
+        peer = self.door.gate.peers.address(request.scope) or None
+        return Context(grant, fhir_base(self.door.base_url, tenant), now, request_id, peer)
 
     async def grant(self, session: Session, tenant: Tenant) -> Grant:
         """Return what a signed-in person may do in a clinic, as of now. Raises Forbidden without a role there.

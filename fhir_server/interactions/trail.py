@@ -73,28 +73,32 @@ class Audit:
             if not trail or trail[-1].outcome != status:
                 trail[:] = [refused(self._request, self._request.method, status, issues)]
         if trail:
-            await self._service.recorder.record([self._row(note) for note in trail])
+            grant, peer = self._ctx.grant if self._ctx else None, self._request.peer
+            await self._service.recorder.record(
+                [row_of(self._tenant, self._now, self._request_id, grant, peer, note) for note in trail]
+            )
 
-    def _row(self, note: Note) -> Row:
-        grant = self._ctx.grant if self._ctx else None
-        return (
-            str(self._tenant.id),
-            self._now,
-            note.action,
-            grant.subject if grant else None,
-            grant.client if grant else None,
-            note.outcome,
-            self._request_id,
-            note.type,
-            note.id,
-            note.version,
-            note.patient,
-            grant.purpose if grant else None,
-            (grant.jti or None) if grant else None,
-            note.query,
-            self._request.peer,
-            note.detail,
-        )
+
+def row_of(tenant: Tenant, now: datetime, request_id: str, grant: Grant | None, peer: str | None, note: Note) -> Row:
+    """Return the row of a note; `grant` None where nobody knows who asked."""
+    return (
+        str(tenant.id),
+        now,
+        note.action,
+        grant.subject if grant else None,
+        grant.client if grant else None,
+        note.outcome,
+        request_id,
+        note.type,
+        note.id,
+        note.version,
+        note.patient,
+        grant.purpose if grant else None,
+        (grant.jti or None) if grant else None,
+        note.query,
+        peer,
+        note.detail,
+    )
 
 
 def text_of(request: Request) -> bytes:

@@ -212,3 +212,21 @@ async def test_the_servers_role_can_neither_change_nor_remove_what_was_recorded(
     for statement in ("update audit set outcome = 200", "delete from audit", "truncate audit"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await fhir.concord.db.fetch(fhir.tenant_id, statement)
+
+
+async def test_the_clinics_api_is_audited_and_shows_nothing_that_cannot_be(
+    postgres: EmbeddedPostgres, fresh_name: str
+) -> None:
+    async with running(postgres.server_dsn(fresh_name)) as (concord, clock), httpx.AsyncClient(timeout=30) as http:
+        fhir = Client(concord, clock, await tenants.add(concord.db, "clinic"), http)
+        api = fhir.base.removesuffix("/fhir") + "/api"
+        headers = {"authorization": f"Bearer {await fhir.token('system/*.rs')}"}
+        assert (await http.get(f"{api}/messages?limit=5", headers=headers)).status_code == 200
+        assert (await http.get(f"{api}/messages")).status_code == 401
+        told = [(row["action"], row["outcome"], row["subject"], row["query"]) for row in await trail(fhir)]
+        asked = b"GET /clinic/api/messages"
+        assert told == [("api", 200, "tester", asked + b"?limit=5"), ("api", 401, None, asked)]
+        with psycopg.connect(postgres.admin_dsn(fresh_name), autocommit=True) as admin:
+            admin.execute("revoke insert on audit from concord_server")
+        answer = await http.get(f"{api}/messages/counts", headers=headers)
+        assert (answer.status_code, answer.json()["resourceType"]) == (503, "OperationOutcome")
