@@ -101,6 +101,13 @@ class Records(_Given):
     references: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_RECORDS)]
 
 
+class Labels(_Given):
+    """Security labels of a record, by their codes."""
+
+    reference: _Text
+    codes: Annotated[list[_Text], Field(min_length=1, max_length=_MOST_RECORDS)]
+
+
 class Made(BaseModel):
     """The number under which an entry is ended."""
 
@@ -226,6 +233,11 @@ def _records(router: APIRouter, service: Service, asked: WhoAsks) -> None:
         """Withdraw records that were released."""
         found = await clinic.release(service, ctx, given.references, withdraw=True)
         return {f"{CODE_TYPES[one.type]}/{one.id}": one.released_at for one in found}
+
+    @router.post("/labels/remove", status_code=204)
+    async def unlabel(given: Labels, ctx: Context = Depends(asked)) -> None:
+        """Take labels away that protect a record."""
+        await clinic.unlabel(service, ctx, given.reference, given.codes)
 
 
 def _care(router: APIRouter, service: Service, asked: WhoAsks) -> None:

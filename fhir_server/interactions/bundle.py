@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from fhir_server.interactions.body import instant
+from fhir_server.interactions.labels import high_water
 
 Link = tuple[str, str]
 _encode = msgspec.json.encode
@@ -54,7 +55,9 @@ def bundle(
     kind: str, entries: Sequence[bytes], links: Sequence[Link], now: datetime, total: int | None = None
 ) -> bytes:
     """Return a Bundle of type `kind`; empty lists are left out, as FHIR's JSON demands."""
-    head = {"resourceType": "Bundle", "id": str(uuid.uuid4()), "meta": {"lastUpdated": instant(now)}, "type": kind}
+    labels = high_water(entries)
+    meta = {"lastUpdated": instant(now), **({"security": labels} if labels else {})}
+    head = {"resourceType": "Bundle", "id": str(uuid.uuid4()), "meta": meta, "type": kind}
     parts = [_encode(head)[:-1]]
     if total is not None:
         parts.append(b'"total":%d' % total)

@@ -16,7 +16,10 @@ from conformance.references import literal
 from fhir_server.context import Context
 from fhir_server.errors import Conflict, Forbidden, Invalid, NotFound, Unprocessable
 from fhir_server.interactions import belong
+from fhir_server.interactions.draft import Save
+from fhir_server.interactions.patch import changing
 from fhir_server.interactions.service import Service
+from fhir_server.interactions.write import commit
 from fhir_server.search.ownership import Class
 from fhir_server.search.plan import condition
 from fhir_server.smart.acts import require
@@ -220,6 +223,21 @@ def _require_releasable(record: Record) -> None:
         raise Forbidden("what a guarded label closes is not released to attorneys")
     if not record.cases:
         raise Conflict(f"{CODE_TYPES[record.type]}/{record.id} belongs to no case yet: put it into one first")
+
+
+async def unlabel(service: Service, ctx: Context, reference: str, codes: Sequence[str]) -> None:
+    """Take labels away that protect a record; those that its codes ask for come back by themselves."""
+    name, id_, _ = _named(service, ctx, reference)
+    require(ctx, "record.unlabel", name)
+    gone = {code.upper() for code in codes}
+
+    def changed(value: Any) -> Any:
+        meta = value.get("meta", {})
+        labels = [one for one in meta.get("security", []) if str(one.get("code", "")).upper() not in gone]
+        meta.pop("security", None)
+        return {**value, "meta": {**meta, **({"security": labels} if labels else {})}}
+
+    await commit(service, ctx, [Save(type=name, action="patch", id=id_, patch=changing(changed), unlabel=True)])
 
 
 # ---- care -------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from conformance.structures import Refused, decode
 from fhir_server.context import Context
 from fhir_server.interactions.body import Members, members_of, text_member
 from fhir_server.interactions.criteria import Found
+from fhir_server.interactions.labels import labelled, protective
 from fhir_server.search.kinds import Entries, Indexer
 from fhir_server.store.resources import Current, Write
 
@@ -49,6 +50,7 @@ class Save(msgspec.Struct, frozen=True, kw_only=True):
     linked: bool = False
     patch: Callable[[bytes], bytes] | None = None
     asked: Context | None = None
+    unlabel: bool = False
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -75,8 +77,8 @@ class Draft:
     """
 
     __slots__ = (
-        "absent", "action", "asked", "body", "entries", "found", "fresh", "id", "if_match", "kept", "members", "path",
-        "self_key", "type",
+        "absent", "action", "asked", "body", "entries", "found", "fresh", "id", "if_match", "kept", "labels", "members",
+        "path", "self_key", "type", "unlabel",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +98,8 @@ class Draft:
         self.self_key, self.body = self_key, body
         self.path, self.if_match, self.asked = save.path or save.type, save.if_match, save.asked
         self.members: Members | None = None
+        self.labels: set[str] = set()
+        self.unlabel = save.unlabel
         self.entries: Entries | None = None
 
     def check(self, indexer: Indexer, tenant_id: int, base: str) -> list[Issue]:
@@ -113,8 +117,16 @@ class Draft:
             where = "found by the criteria" if self.found else "in the address"
             told = f"id is {given!r} in the body" if given else "the body has no id"
             return [error("invalid", f"{told} but {self.id!r} {where}", f"{self.path}.id")]
+        self.members = labelled(self.type, resource, self.members, self.labels)
         self.entries = indexer.entries(tenant_id, base, self.type, self.id, resource)
         return []
+
+    def keep(self, row: Current | None) -> bool:
+        """Keep the protective labels that the row has; tell whether they are to be added, by another `check`."""
+        if self.unlabel or self.members is None or row is None or row.body is None:
+            return False
+        self.labels = protective(row.body)
+        return bool(self.labels - protective(b'{"meta":%b}' % self.members.get("meta", b"{}")))
 
     @property
     def _conditional(self) -> bool:

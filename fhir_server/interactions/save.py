@@ -45,6 +45,7 @@ async def save(
     unsure = _check(service, ctx, found.drafts, guard)
     await claim(tx, found.drafts)
     current = await _current(tx, found.drafts)
+    unsure = unsure | _check(service, ctx, [d for d in found.drafts if d.keep(current.get(d.self_key))], guard)
     settled = [_settle(ctx.now, draft, current.get(draft.self_key)) for draft in found.drafts]
     changed = [(saved, draft.path) for draft, (saved, write) in zip(found.drafts, settled, strict=True) if write]
     generation = await define(service, ctx, tx, changed)

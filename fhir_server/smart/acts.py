@@ -31,6 +31,7 @@ ACTS: Mapping[str, Act] = {
     "case.authorize": Act("record what a patient authorizes", _INTAKE, "Consent", "u"),
     "case.assign": Act("put records into a case", _DESK | _TREATING, "EpisodeOfCare", "u"),
     "record.release": Act("release records to attorneys, and withdraw them", _TREATING, "", "u"),
+    "record.unlabel": Act("take away labels that protect", _TREATING, "", "u"),
     "care.see": Act("see who cares for whom", _INTAKE | _TREATING, "CareTeam", "r"),
     "care.assign": Act("assign patients to practitioners", _ADMIN, "CareTeam", "u"),
     "care.cover": Act("hand own patients to others for a time", _TREATING, "CareTeam", "u"),
