@@ -12,9 +12,10 @@ import msgspec
 from fhir_server.interactions.table import TABLE
 from fhir_server.interactions.table import Row as Interaction
 from tests.security.probes import READS, WRITES
-from tests.security.world import Answer, Principal, Row, Sent, World, rows
+from tests.security.world import NOT_WRITTEN, Answer, Principal, Row, Sent, World, rows
 
 _TOGETHER = 8
+_OTHER = b'"Patient/two"'
 _TOTAL = re.compile(rb'"total"\s*:\s*(\d+)')
 
 
@@ -38,8 +39,11 @@ class Result(msgspec.Struct):
 
 def requests(world: World, principal: Principal) -> Iterator[tuple[Row, Interaction, Sent, bool]]:
     """Yield all that is asked: the row, the interaction, the request, and whether it is to be refused."""
-    for row in rows("here"):
-        hidden = not principal.sees(row)
+    made_by_us = [Row("here", owner, kind) for kind in sorted(NOT_WRITTEN) for owner in ("one", "two")]
+    for row in (*rows("here"), *made_by_us):
+        # What the server makes itself nobody writes, not even who may see it.
+        closed = row.type in NOT_WRITTEN
+        hidden = closed or not principal.sees(row)
         made = world.resource(row, "written")
         for interaction in TABLE:
             if row.type not in interaction.types:
@@ -47,7 +51,7 @@ def requests(world: World, principal: Principal) -> Iterator[tuple[Row, Interact
             place = (interaction.method, interaction.shape)
             if place in READS:
                 yield from ((row, interaction, sent, False) for sent in READS[place](row, made))
-            elif hidden and not principal.reads:
+            elif hidden and (closed or not principal.reads):
                 yield from ((row, interaction, sent, _refused(sent)) for sent in WRITES[place](row, made))
 
 
@@ -58,6 +62,8 @@ def _refused(sent: Sent) -> bool:
 
 def _countable(principal: Principal, row: Row, sent: Sent) -> int:
     """Return how many resources a request may count at most."""
+    if row.type in NOT_WRITTEN:
+        return 1 << 40
     if row.mark in sent.query or "_id=" in sent.query:
         return int(principal.sees(row))
     same = "$" not in sent.path and sent.path != "/_history"
@@ -96,6 +102,8 @@ def judge(result: Result, principal: Principal, row: Row, sent: Sent, answer: An
 
     if unseen := [other.word for other in words if not principal.sees(other)]:
         found(f"shows {unseen[0]} and {len(unseen) - 1} more")
+    if row.type in NOT_WRITTEN and _OTHER in answer.body and not principal.sees(Row("here", "two", "Patient")):
+        found("tells what was done with another's record")
     if answer.status >= 500:
         found("fails")
     if (total := _TOTAL.search(answer.body)) and int(total[1]) > _countable(principal, row, sent):
