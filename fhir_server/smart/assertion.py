@@ -55,14 +55,18 @@ def claimed_key(text: str) -> str | None:
     return kid if isinstance(kid, str) else None
 
 
-def verify(text: str, client_id: str, jwks: Mapping[str, Any], audience: str, now: datetime) -> Assertion:
+def verify(
+    text: str, client_id: str, jwks: Mapping[str, Any], audience: str, now: datetime, jwks_uri: str | None = None
+) -> Assertion:
     """Return what an assertion says once its signature, header and claims hold; raise Refusal otherwise.
 
     Its key is the registered one of its `kid`. Nothing that it brings along (jwk, jku, x5c, crit …) is ever looked at:
-    an assertion with such a header is refused.
+    an assertion with such a header is refused, but for a `jku` that is the registered address, as SMART has it.
     """
     header, _ = _parsed(text)
-    if set(header) - {"alg", "kid", "typ"} or header.get("typ", "JWT") != "JWT":
+    if header.get("jku", jwks_uri) != jwks_uri:
+        raise Refusal("invalid_client", "jku of an assertion is the registered address of the key set, or left out")
+    if set(header) - {"alg", "kid", "typ", "jku"} or header.get("typ", "JWT") != "JWT":
         raise Refusal("invalid_client", "the header of an assertion has alg, kid and typ JWT, and nothing else")
     key = _key(jwks, header.get("kid"), header.get("alg"))
     try:

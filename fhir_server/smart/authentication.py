@@ -70,7 +70,8 @@ class Authentication(msgspec.Struct, frozen=True):
             raise Refusal("invalid_client", "this client is not registered with keys")
         keys = await self.key_sets.of(client, assertion.claimed_key(text), now)
         audience = oauth_address(self.base_url, tenant, "token")
-        return Proven(client, assertion.verify(text, client.client_id, keys, audience, now))
+        proof = assertion.verify(text, client.client_id, keys, audience, now, client.jwks_uri)
+        return Proven(client, proof)
 
     async def _by_header(self, tenant: Tenant, authorization: str, form: Mapping[str, str]) -> Proven:
         client_id, secret = _basic(authorization)

@@ -25,6 +25,8 @@ _PAGE = """<!doctype html>
 <script src="/fhir-client.js"></script></head>
 <body><h1>{title}</h1><script>
 const app = {{ settings: {settings} }};
+// A public client is known by its id alone, which this one leaves out of a refresh where it is not told.
+FHIR.oauth2.settings.refreshTokenWithClientId = !app.settings.clientSecret;
 const done = (state) => {{ document.body.dataset.state = state; }};
 const failed = (failure) => {{ app.failure = String(failure.message ?? failure); done('failed'); }};
 {script}
