@@ -74,7 +74,8 @@ def fill(server: Server, resources: int, processes: int) -> dict[str, Any]:
     done = context.SimpleQueue()
     address = server.ready["base_url"]
     jobs = [
-        context.Process(target=_work, args=(server.dsn(), address, todo[n::processes], done)) for n in range(processes)
+        context.Process(target=_work, args=(server.dsn(), address, server.folder, todo[n::processes], done))
+        for n in range(processes)
     ]
     for job in jobs:
         job.start()
@@ -101,17 +102,17 @@ def _watch(jobs: list[Any], done: Any, whole: int) -> None:
         job.join()
 
 
-def _work(dsn: str, address: str, todo: list[Part], done: Any) -> None:
+def _work(dsn: str, address: str, folder: Path, todo: list[Part], done: Any) -> None:
     """Load some of the parts; runs in a process of its own."""
     try:
-        asyncio.run(_load(dsn, address, todo, done))
+        asyncio.run(_load(dsn, address, folder, todo, done))
         done.put(-1)
     except Exception as problem:
         done.put(f"{type(problem).__name__}: {problem}")
 
 
-async def _load(dsn: str, address: str, todo: list[Part], done: Any) -> None:
-    async with opened(Settings.load(env="test", base_url=address), dsn) as concord:
+async def _load(dsn: str, address: str, folder: Path, todo: list[Part], done: Any) -> None:
+    async with opened(Settings.load(env="test", base_url=address, data_dir=folder), dsn) as concord:
         tenant = await tenants.by_name(concord.db, TENANT)
         assert tenant is not None
         # Two at a time: while one waits for its commit, the other is made.
