@@ -15,6 +15,7 @@ from fhir_server.commands import (
     channel,
     check,
     client,
+    keys,
     load,
     messages,
     migrate,
@@ -66,6 +67,7 @@ app.command()(backup.backup)
 app.command()(backup.restore)
 app.command()(backup.verify)
 app.add_typer(audit.app, name="audit")
+app.add_typer(keys.app, name="keys")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(client.app, name="client")
 app.add_typer(user.app, name="user")

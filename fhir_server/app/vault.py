@@ -10,6 +10,8 @@ from fhir_server.store.database import Database
 from fhir_server.store.masterkey import MasterKey
 
 KEY_FILE = "master.key"
+# Ends the name of a key to which the database is being changed.
+NEXT = ".next"
 _CHECK = "select master_check from installation where id = 1"
 _SET_CHECK = "update installation set master_check = %s where id = 1 and master_check is null"
 _LOST = "what is stored is encrypted, and there is no master key: put it back into {0}, or set CONCORD_MASTER_KEY"
@@ -51,13 +53,25 @@ async def _check(db: Database) -> bytes | None:
     return rows[0][0] if rows else None
 
 
+def _kept(file: Path, check: bytes | None) -> MasterKey | None:
+    """Return the key of a file; of a change that was cut short, the one to which the database was changed already."""
+    key, following = masterkey.kept(file), file.with_name(file.name + NEXT)
+    if check is None or key is None or key.is_of(check):
+        return key
+    changed = masterkey.kept(following)
+    if changed is not None and changed.is_of(check):
+        following.replace(file)
+        return changed
+    return key
+
+
 def _found(settings: Settings, check: bytes | None) -> tuple[MasterKey, str] | None:
     """Return the master key and where it was found. The data folder's own file is made where nothing needs it yet."""
     file = file_of(settings)
     try:
         if settings.master_key is not None:
             return MasterKey.of(settings.master_key.get_secret_value()), "CONCORD_MASTER_KEY"
-        key = masterkey.kept(file) if file else None
+        key = _kept(file, check) if file else None
         if file is None or (key is None and check is not None):
             if check is not None:
                 raise KeyProblem(_LOST.format(file or "CONCORD_MASTER_KEY_FILE"))

@@ -43,7 +43,7 @@ def backup(
 ) -> None:
     """Write all that the installation holds into a new folder, while it serves; nothing is ever overwritten."""
     settings = settings_of(data_dir=data_dir)
-    with _failures(), _owner_dsn(settings) as dsn, _Bars() as bars:
+    with failures(), owner_dsn(settings) as dsn, _Bars() as bars:
         key = _key_text(settings) if with_master_key else None
         taking = store.take(
             dsn,
@@ -59,7 +59,7 @@ def backup(
 
 def verify(folder: Folder) -> None:
     """Look whether every file of a backup is as it was written; exit status 1 if not."""
-    with _failures(), _Bars() as bars:
+    with failures(), _Bars() as bars:
         _tell("verified", folder, uvloop.run(store.verify(folder, bars.documents)))
 
 
@@ -69,7 +69,7 @@ def restore(folder: Folder, data_dir: DataDir = None) -> None:
     The latter where CONCORD_DATABASE_URL is set; CONCORD_MIGRATE_DATABASE_URL then names it as a superuser.
     """
     settings = settings_of(data_dir=data_dir)
-    with _failures(), _Bars() as bars:
+    with failures(), _Bars() as bars:
         manifest = uvloop.run(store.verify(folder, bars.documents))
         restoring.require_known(manifest)
         text = _given_key(settings, folder)
@@ -87,7 +87,8 @@ def restore(folder: Folder, data_dir: DataDir = None) -> None:
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def failures() -> Iterator[None]:
+    """Tell what goes wrong with files and databases in one line, and exit."""
     try:
         yield
     except psycopg.Error as problem:
@@ -97,7 +98,7 @@ def _failures() -> Iterator[None]:
 
 
 @contextmanager
-def _owner_dsn(settings: Settings) -> Iterator[str]:
+def owner_dsn(settings: Settings) -> Iterator[str]:
     """Give the connection string of a role that sees all: the set one, or the embedded superuser's."""
     if settings.database_url:
         if not settings.migrate_database_url:

@@ -8,13 +8,17 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+import psycopg
 import typer
 from kombu.connection import Connection
 from rich.console import Console
 from rich.table import Table
 
+from fhir_server.app import opened
+from fhir_server.app.vault import KeyProblem
 from fhir_server.clock import ClockError, clock
 from fhir_server.commands.runtime import DataDir, run, settings_of
+from fhir_server.errors import FhirError
 from fhir_server.settings import Settings, mask, unknown_variables
 from fhir_server.store import doctor
 from fhir_server.store.doctor import Fact
@@ -38,6 +42,7 @@ def check(data_dir: DataDir = None) -> None:
     async def work(dsn: str) -> None:
         found.extend(await doctor.facts(dsn, clock(settings.test_clock)))
         found.append(await _objects(settings))
+        found.append(await _encryption(settings, dsn))
 
     run(settings, work)
     _tell(found)
@@ -66,6 +71,19 @@ def _clock(settings: Settings) -> Fact:
     except ClockError as problem:
         return Fact("clock", False, str(problem), "write an ISO time into the file of CONCORD_TEST_CLOCK")
     return Fact("clock", now > _LONG_AGO, f"{now:%Y-%m-%d %H:%M:%S} UTC", "set the clock of this machine")
+
+
+async def _encryption(settings: Settings, dsn: str) -> Fact:
+    name, remedy = "encryption", "set CONCORD_MASTER_KEY; `concord keys status` tells what is not encrypted"
+    try:
+        async with opened(settings, dsn) as concord:
+            if concord.db.keyring.on:
+                return Fact(name, True, "all that is written is encrypted by its tenant's own key")
+    except KeyProblem as problem:
+        return Fact(name, False, str(problem), "docs/operations.md tells where a master key is kept")
+    except (FhirError, psycopg.Error) as problem:
+        return Fact(name, False, f"cannot be told: {type(problem).__name__}", "mend the database first")
+    return Fact(name, False, "there is no master key: bodies, messages and documents are stored as they are", remedy)
 
 
 async def _objects(settings: Settings) -> Fact:
