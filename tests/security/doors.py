@@ -45,6 +45,7 @@ _BODY = {
     "state": "paused",
     "client_id": "x",
     "reason": "because of a test",
+    "codes": ["PSYTHPN"],
 }
 QUERY = "patient=Patient/two"
 _NAMED = re.compile(r"\{(\w+)(?::\w+)?\}")
@@ -52,9 +53,17 @@ _NAMED = re.compile(r"\{(\w+)(?::\w+)?\}")
 _VALUES = {"id_": "one", "id": "one", "type": "Observation", "name": "x"}
 
 
+def _pages(front: Front) -> Any:
+    """Return the framework's application, behind whatever stands before it."""
+    found: Any = front._pages
+    while not hasattr(found, "routes"):
+        found = found._pages
+    return found
+
+
 def routes(front: Front) -> Iterator[tuple[str, str]]:
     """Yield method and path of every route."""
-    for route in _flat(front._pages.routes):
+    for route in _flat(_pages(front).routes):
         for method in sorted(set(route.methods or ()) - {"HEAD"}):
             yield method, route.path
 
@@ -70,7 +79,7 @@ def _flat(given: Any) -> Iterator[Any]:
 
 def body_of(front: Front, method: str, path: str) -> bytes:
     """Return a body that a route takes: of what it declares, what has a value here."""
-    described = front._pages.openapi()
+    described = _pages(front).openapi()
     asked = described["paths"].get(path, {}).get(method.lower(), {}).get("requestBody", {})
     schema = asked.get("content", {}).get("application/json", {}).get("schema", {})
     named = described.get("components", {}).get("schemas", {}).get(schema.get("$ref", "").rpartition("/")[2], schema)
