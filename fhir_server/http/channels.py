@@ -102,7 +102,13 @@ def routes(db: Database, authorize: Authorize, clock: Clock) -> APIRouter:
 
 
 def _require(grant: Grant, letter: str) -> Grant:
-    """Return a grant that may see, or change, what concerns every kind of data; raise Forbidden otherwise."""
+    """Return a grant that may see, or change, what concerns every kind of data; raise Forbidden otherwise.
+
+    A person's scopes say how far an app may go in their name: what they may do here, their role says.
+    """
+    supporting = grant.purpose == "SUPPORT" and letter == "r"
+    if grant.member and not supporting and (grant.member.role != "clinic-admin" or grant.purpose is not None):
+        raise Forbidden("channels are for the administrators of a clinic")
     wide = [s for s in covers(grant.scopes, "*", letter) if s.type == "*" and s.context != "patient"]
     if not wide:
         raise Forbidden(f"channels need a token with system/*.{letter} or user/*.{letter}")

@@ -51,7 +51,7 @@ class NewRole(BaseModel, extra="forbid"):
 
 
 class Invited(BaseModel):
-    """What came of an invitation; `link` is to be handed on, None for somebody who has a password already."""
+    """What came of an invitation; `link` is to be handed on, None for somebody whom others know already."""
 
     sub: str
     link: str | None
@@ -96,13 +96,28 @@ class Desk:
         token = await self.accounts.invite(person, by.source, by.now, clears_factors=clears_factors)
         return f"{self._base_url}/invitation?token={token}"
 
+    async def first_link(self, ctx: Context, person: Person, by: Admin) -> str | None:
+        """Return the link of a new person; None for who has a password, or is known to others, who have the link."""
+        if not (await self.colleague(ctx, person.sub)).invited:
+            return None
+        try:
+            await members.require_only_here(self.accounts, ctx.tenant, person)
+        except Forbidden:
+            return None
+        return await self.link(person, by)
+
     async def add(self, ctx: Context, new: NewPerson, by: Admin) -> Person:
-        """Return a new person, or whom another clinic knows by this address; raise Conflict for one of this clinic."""
+        """Return a new person, or whom another clinic knows by this address; raise Conflict for one of this clinic.
+
+        Raises Forbidden for the asking one: a super admin makes nobody of themselves here.
+        """
         members.require_role(new.role)
         try:
             return await members.add(self.accounts, by, new.email, new.name)
         except Conflict:
             person = await members.known(self.accounts, new.email)
+        if person.sub == ctx.grant.subject:
+            raise Forbidden("another administrator does this to you")
         if await people.membership(self.accounts.db, ctx.tenant.id, person.id):
             raise Conflict("this person has a role in this clinic already")
         return person
@@ -124,8 +139,7 @@ def routes(accounts: Accounts, who: Who, base_url: str) -> APIRouter:
         by = desk.admin(ctx, request)
         person = await desk.add(ctx, new, by)
         await members.give_role(accounts, by, ctx.tenant, person, new.role, new.reference)
-        invited = (await desk.colleague(ctx, person.sub)).invited
-        return Invited(sub=person.sub, link=await desk.link(person, by) if invited else None)
+        return Invited(sub=person.sub, link=await desk.first_link(ctx, person, by))
 
     @router.put("/{sub}")
     async def change(sub: str, new: NewRole, request: Request, ctx: Context = Depends(desk.administrator)) -> PersonRow:

@@ -261,6 +261,8 @@ async def assign_care(
 ) -> Assigned:
     """Assign a patient to a practitioner, or hand a patient to one for a time."""
     require(ctx, "care.assign" if kind == "assigned" else "care.cover")
+    if kind != "assigned" and ctx.grant.member and ctx.grant.member.reference == practitioner:
+        raise Forbidden("nobody hands a patient to themselves")
     begins = begins or ctx.now
     if ends is not None and ends <= begins:
         raise Unprocessable("the end is not after the beginning")

@@ -32,9 +32,19 @@ def sight(ctx: Context, rules: Rules, letter: str) -> _Sql:
         return "true", ()
     if "user" in contexts:
         return _of_role(ctx, rules)
-    if ctx.grant.patient is None:
+    return _of_patient(ctx, rules)
+
+
+def _of_patient(ctx: Context, rules: Rules) -> _Sql:
+    """Return the rows of the one patient of an app, and of them no more than whoever agreed to it may see."""
+    member, patient = ctx.grant.member, ctx.grant.patient
+    if patient is None:
         return "false", ()
-    return "resource.patient = %s", (rules.hasher.self_key(ctx.tenant.id, "Patient", ctx.grant.patient),)
+    of_patient: _Sql = "resource.patient = %s", (rules.hasher.self_key(ctx.tenant.id, "Patient", patient),)
+    if member is None or member.reference == f"Patient/{patient}":
+        return of_patient
+    sql, values = _of_role(ctx, rules)
+    return f"{of_patient[0]} and ({sql})", (*of_patient[1], *values)
 
 
 def _of_role(ctx: Context, rules: Rules) -> _Sql:

@@ -7,17 +7,19 @@ from typing import Any
 import httpx
 import pytest
 
+from fhir_server.context import Role
 from tests.fhir import Client
+from tests.people import member
 
 LAB = {"name": "lab", "accepts": {"types": ["ORU^R01"], "senders": [["LAB", "NORTH"]]}}
 
 
 async def call(
-    fhir: Client, method: str, path: str = "", *, scope: str = "system/*.cruds", **more: Any
+    fhir: Client, method: str, path: str = "", *, scope: str = "system/*.cruds", subject: str = "tester", **more: Any
 ) -> httpx.Response:
     """Send a request to the channels of the client's clinic."""
     address = fhir.base.removesuffix("/fhir") + "/api/channels" + path
-    headers = {"authorization": f"Bearer {await fhir.token(scope)}"} if scope else {}
+    headers = {"authorization": f"Bearer {await fhir.token(scope, subject=subject)}"} if scope else {}
     return await fhir.http.request(method, address, headers=headers, **more)
 
 
@@ -57,3 +59,21 @@ async def test_a_channel_of_another_clinic_is_not_there(fhir: Client, other: Cli
     assert (await call(fhir, "GET", "/lab/versions")).status_code == 404
     assert (await call(fhir, "PUT", "/lab/state", json={"state": "paused"})).status_code == 404
     assert (await call(fhir, "POST", "/lab/versions/1/promote")).status_code == 404
+
+
+@pytest.mark.parametrize("role", ["physician", "biller", "front-desk", "attorney", "super-admin"])
+async def test_channels_are_for_administrators_whatever_the_scopes(fhir: Client, role: Role) -> None:
+    await call(fhir, "POST", json=LAB)
+    person = await member(fhir, role)
+    for method, path, body in (
+        ("GET", "", None),
+        ("GET", "/lab/versions", None),
+        ("POST", "", LAB | {"name": "mine"}),
+        ("POST", "/lab/versions/1/promote", None),
+        ("PUT", "/lab/state", {"state": "paused"}),
+    ):
+        answer = await call(fhir, method, path, subject=person.sub, scope="user/*.cruds", json=body)
+        assert answer.status_code == 403, (method, path)
+    admin = await member(fhir, "clinic-admin")
+    (row,) = (await call(fhir, "GET", subject=admin.sub, scope="user/*.cruds")).json()
+    assert (row["name"], row["state"]) == ("lab", "running")

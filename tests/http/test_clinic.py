@@ -290,3 +290,17 @@ async def test_what_is_not_understood_is_told_by_its_place_alone(admin: Desk) ->
     assert answer.status_code == 400
     assert answer.json()["resourceType"] == "OperationOutcome"
     assert "secret-name" not in answer.text
+
+
+async def test_nobody_hands_a_patient_to_themselves(admin: Desk) -> None:
+    doctor = await desk_of(admin.client, "physician", "Practitioner/dr")
+    since = (admin.client.clock() - timedelta(hours=1)).isoformat()
+    until = (admin.client.clock() + timedelta(days=2)).isoformat()
+    given = {"practitioner": "Practitioner/dr", "patient": "Patient/p"}
+    await admin.post("/care", **given, kind="cover", valid_from=since, valid_to=until)
+    for kind in ("cover", "referral"):
+        longer = await doctor.post("/care", **given, kind=kind, valid_to="2999-01-01T00:00:00Z")
+        assert longer.status_code == 403
+    await put(admin.client, "Practitioner", "partner")
+    given["practitioner"] = "Practitioner/partner"
+    assert (await doctor.post("/care", **given, kind="referral")).status_code == 201

@@ -13,6 +13,7 @@ import pytest
 from fhir_server.app.accounts import accounts_of
 from fhir_server.context import Role
 from fhir_server.smart.sessions import Sessions
+from fhir_server.smart.told import Source
 from fhir_server.store import people, tenants
 from fhir_server.store.people import Person
 from tests.fhir import Client
@@ -247,3 +248,24 @@ async def test_of_two_who_use_a_link_at_once_one_comes_in(quick: Client, ada: Vi
         )
     assert sorted(page.status_code for page in pages) == [200, 404]
     assert sum(page.url.path == "/login/second" for page in pages) == 1
+
+
+async def test_a_link_of_somebody_whom_others_invited_is_not_handed_out_again(quick: Client) -> None:
+    db, now = quick.concord.db, quick.clock()
+    admin = await signed_in(quick)
+    there = await tenants.add(db, f"{quick.tenant}-there")
+    colleague = await people.add(db, f"c@{quick.tenant}.example", "Cleo Colleague", now)
+    await people.enrol(db, there.id, colleague.id, "clinic-admin", None, now)
+    root = await people.add(db, f"root@{quick.tenant}.example", "Rita Root", now, super_admin=True)
+    for person in (colleague, root):
+        theirs = await accounts_of(quick.concord).invite(person, Source(), now)
+        answer = await admin.ask("POST", json=new(quick, email=person.email, role="attorney"))
+        assert (answer.status_code, answer.json()) == (201, {"sub": person.sub, "link": None})
+        assert await accounts_of(quick.concord).invitation(theirs, now)
+
+
+async def test_a_super_admin_gives_themselves_no_role_in_a_clinic(quick: Client) -> None:
+    root = await signed_in(quick, None, super_admin=True)
+    answer = await root.ask("POST", json=new(quick, email=root.person.email, role="clinic-admin"))
+    assert answer.status_code == 403
+    assert await people.memberships(quick.concord.db, root.person.id) == []

@@ -73,3 +73,18 @@ async def test_an_apps_scope_does_not_let_a_role_write_what_it_may_not(here: Cli
     answer = await here.fhir.delete(f"/{here.places['result']}", token=token)
     assert answer.status_code in (403, 404)
     assert await here.status(token, "result") == 200
+
+
+@pytest.mark.parametrize("role", ["biller", "front-desk", "attorney", "physician", "clinic-admin"])
+async def test_an_app_for_one_patient_sees_no_more_of_the_audit_than_who_agreed(here: Clinic, role: Role) -> None:
+    await here.fhir.get(f"/{here.places['patient']}")
+    token = await in_app(here, await member(here.fhir, role, here.places["doctor"] if role == "physician" else None))
+    asked = f"/AuditEvent?patient={here.places['patient']}&altid=tester"
+    answer = await here.fhir.get(asked, token=token)
+    if role in ("biller", "front-desk"):
+        assert answer.status_code == 403
+    else:
+        assert bool(answer.json().get("entry")) is (role == "clinic-admin")
+    if role == "physician":
+        await here.care()
+        assert (await here.fhir.get(asked, token=token)).json()["entry"]
