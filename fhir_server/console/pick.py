@@ -66,7 +66,8 @@ async def _read(service: Service, ctx: Context, resource_type: str, resource_id:
     except FhirError:
         return None
     found: dict[str, Any] = json.loads(answer.body)
-    return found
+    # What stands where an id was expected may be a question of another kind, such as _history.
+    return found if found.get("resourceType") == resource_type else None
 
 
 async def _found(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from conformance.issue import error, outcome
 from fhir_server.context import Context, Grant
@@ -19,6 +19,8 @@ from fhir_server.store import messages as stored
 from fhir_server.store.database import Database
 from fhir_server.store.inbox import State
 
+# What a number in an address can be at most: a bigint of the database.
+Number = Annotated[int, Field(ge=0, lt=2**63)]
 ContextOf = Callable[[Request, str], Awaitable[Context]]
 
 
@@ -61,7 +63,7 @@ def routes(db: Database, context_of: ContextOf) -> APIRouter:
     async def messages(
         grant: Grant = Depends(operator),
         state: State | None = None,
-        before: int | None = None,
+        before: Number | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     ) -> list[MessageRow]:
         """Return messages, the newest first; the next page is `before` the last one's id."""
@@ -69,7 +71,7 @@ def routes(db: Database, context_of: ContextOf) -> APIRouter:
         return [MessageRow.model_validate(row, from_attributes=True) for row in rows]
 
     @router.post("/messages/{message_id}/replay", status_code=202)
-    async def replay(message_id: int, grant: Grant = Depends(operator)) -> Mapping[str, str]:
+    async def replay(message_id: Number, grant: Grant = Depends(operator)) -> Mapping[str, str]:
         """Send a message that is done or buried through the steps once more."""
         if not await stored.replay(db, grant.tenant.id, [message_id]):
             raise NotFound(f"there is no message {message_id} that could be replayed")

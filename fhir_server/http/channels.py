@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel
 
 from fhir_server.clock import Clock
@@ -89,7 +89,7 @@ def routes(db: Database, authorize: Authorize, clock: Clock) -> APIRouter:
         return Saved(name=name, version=version)
 
     @router.post("/{name}/versions/{version}/promote")
-    async def promote(name: str, version: int, who: Editor = Depends(editor)) -> Saved:
+    async def promote(name: str, version: Annotated[int, Path(ge=1, lt=2**31)], who: Editor = Depends(editor)) -> Saved:
         """Have this version work from now on: a newer one goes live, an older one is a roll-back."""
         return Saved(name=name, version=await operations.promote(db, who, name, version))
 

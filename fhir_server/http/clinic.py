@@ -18,6 +18,7 @@ from fhir_server.store.cases import Attorney, Authorization
 
 WhoAsks = Callable[[Request, str], Awaitable[Context]]
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
+_Number = Annotated[int, Field(ge=0, lt=2**63)]
 _MOST_RECORDS = 100
 
 
@@ -173,7 +174,7 @@ def _cases(router: APIRouter, service: Service, asked: WhoAsks) -> None:
         return Made(id=made.id)
 
     @router.post("/cases/{id_}/attorneys/{entry}/end")
-    async def end(id_: str, entry: int, given: End, ctx: Context = Depends(asked)) -> Made:
+    async def end(id_: str, entry: _Number, given: End, ctx: Context = Depends(asked)) -> Made:
         """End it: from then on the attorney sees nothing of the case."""
         return Made(id=(await clinic.end_attorney(service, ctx, id_, entry, given.at)).id)
 
@@ -184,7 +185,7 @@ def _cases(router: APIRouter, service: Service, asked: WhoAsks) -> None:
         return Made(id=made.id)
 
     @router.post("/cases/{id_}/releases/{entry}/revoke")
-    async def revoke(id_: str, entry: int, ctx: Context = Depends(asked)) -> Made:
+    async def revoke(id_: str, entry: _Number, ctx: Context = Depends(asked)) -> Made:
         """Revoke it: the next request sees nothing by it."""
         return Made(id=(await clinic.revoke(service, ctx, id_, entry)).id)
 
@@ -256,6 +257,6 @@ def _care(router: APIRouter, service: Service, asked: WhoAsks) -> None:
         return CareRow.model_validate(made, from_attributes=True)
 
     @router.post("/care/{entry}/end")
-    async def end(entry: int, ctx: Context = Depends(asked)) -> CareRow:
+    async def end(entry: _Number, ctx: Context = Depends(asked)) -> CareRow:
         """End an assignment: the next request sees nothing by it."""
         return CareRow.model_validate(await clinic.end_care(service, ctx, entry), from_attributes=True)

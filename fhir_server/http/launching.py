@@ -18,6 +18,8 @@ from fhir_server.interactions.service import Service
 from fhir_server.interactions.table import dispatch
 from fhir_server.smart.launching import Launcher
 
+# http://hl7.org/fhir/R4/datatypes.html#id
+_ID = r"^[A-Za-z0-9\-.]{1,64}$"
 WhoAsks = Callable[[Request, str], Awaitable[Context]]
 
 
@@ -26,8 +28,8 @@ class LaunchIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     client_id: str = Field(min_length=1, max_length=255)
-    patient: str | None = Field(default=None, min_length=1, max_length=64)
-    encounter: str | None = Field(default=None, min_length=1, max_length=64)
+    patient: str | None = Field(default=None, pattern=_ID)
+    encounter: str | None = Field(default=None, pattern=_ID)
 
 
 class LaunchOut(BaseModel):

@@ -114,7 +114,7 @@ async def test_a_patient_whom_one_may_not_see_cannot_be_chosen(
     await asked(await app(fhir), ada)
     await ada.presses("search")
     assert "Canaryname" not in ada.text
-    for guess in (theirs, "none", "", "../Observation", "a b"):
+    for guess in (theirs, "none", "", "_history", "../Observation", "a b"):
         page = ada.page
         await ada.presses("patient", ("patient", guess))
         assert (ada.page.status_code, "no such patient" in ada.text) == (404, True), guess

@@ -304,3 +304,11 @@ async def test_nobody_hands_a_patient_to_themselves(admin: Desk) -> None:
     await put(admin.client, "Practitioner", "partner")
     given["practitioner"] = "Practitioner/partner"
     assert (await doctor.post("/care", **given, kind="referral")).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "path", ["/care/{}/end", "/cases/case/attorneys/{}/end", "/messages/{}/replay", "/channels/lab/versions/{}/promote"]
+)
+async def test_a_number_that_nothing_can_have_is_refused(admin: Desk, path: str) -> None:
+    answer = await admin.post(path.format("9" * 40))
+    assert (answer.status_code, answer.json()["resourceType"]) == (400, "OperationOutcome")
