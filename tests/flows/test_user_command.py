@@ -15,6 +15,7 @@ import pytest
 from fhir_server.store import people, tenants
 from fhir_server.store.database import Database
 from tests.fhir import Client, running
+from tests.postgres import MASTER_KEY
 from tests.signin import QUICK, Visitor
 
 
@@ -23,6 +24,7 @@ def concord(server_dsn: str) -> Any:
     """Return what runs `concord user` on the shared database."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("CONCORD_")}
     env |= {"CONCORD_DATABASE_URL": server_dsn, "CONCORD_BASE_URL": "https://concord.example"}
+    env |= {"CONCORD_MASTER_KEY": MASTER_KEY}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "fhir_server.cli", "user", *arguments]
