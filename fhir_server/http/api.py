@@ -45,14 +45,10 @@ def routes(db: Database, context_of: ContextOf) -> APIRouter:
     router = APIRouter(prefix="/{tenant}/api", tags=["clinic"])
 
     async def operator(request: Request, tenant: str) -> Grant:
-        grant = (await context_of(request, tenant)).grant
-        if grant.member and grant.member.role != "clinic-admin" and grant.purpose != "SUPPORT":
-            raise Forbidden("messages are for the administrators of a clinic")
-        # Messages hold every kind of data, so only a token that may read every type sees them.
-        wide = [s for s in covers(grant.scopes, "*", "r") if s.type == "*" and s.context != "patient"]
-        if not wide:
-            raise Forbidden("messages need a token with system/*.rs or user/*.rs")
-        return grant
+        return _require((await context_of(request, tenant)).grant, "r")
+
+    async def worker(request: Request, tenant: str) -> Grant:
+        return _require((await context_of(request, tenant)).grant, "u")
 
     @router.get("/messages/counts")
     async def counts(grant: Grant = Depends(operator)) -> Mapping[str, int]:
@@ -71,13 +67,24 @@ def routes(db: Database, context_of: ContextOf) -> APIRouter:
         return [MessageRow.model_validate(row, from_attributes=True) for row in rows]
 
     @router.post("/messages/{message_id}/replay", status_code=202)
-    async def replay(message_id: Number, grant: Grant = Depends(operator)) -> Mapping[str, str]:
+    async def replay(message_id: Number, grant: Grant = Depends(worker)) -> Mapping[str, str]:
         """Send a message that is done or buried through the steps once more."""
         if not await stored.replay(db, grant.tenant.id, [message_id]):
             raise NotFound(f"there is no message {message_id} that could be replayed")
         return {"state": "received"}
 
     return router
+
+
+def _require(grant: Grant, letter: str) -> Grant:
+    """Return a grant that may see what came, or have it worked again, which writes; raise Forbidden otherwise."""
+    supporting = grant.purpose == "SUPPORT" and letter == "r"
+    if grant.member and not supporting and (grant.member.role != "clinic-admin" or grant.purpose is not None):
+        raise Forbidden("messages are for the administrators of a clinic")
+    # Messages hold every kind of data, so only a token that may read, or write, every type reaches them.
+    if not [s for s in covers(grant.scopes, "*", letter) if s.type == "*" and s.context != "patient" and not s.params]:
+        raise Forbidden(f"messages need a token with system/*.{letter} or user/*.{letter}")
+    return grant
 
 
 def tell_failures(app: FastAPI) -> None:

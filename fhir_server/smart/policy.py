@@ -126,11 +126,14 @@ def _binaries(ctx: Context, rules: Rules, allowed: Iterable[Scope], letter: str)
     tenant = ctx.tenant.id
     if "system" in contexts and (letter == "c" or (_reads_all(ctx) and not ctx.grant.consents)):
         return Everything()
+    # Of what belongs to nobody an emergency, which is one patient's, opens nothing.
     unbound = "system" in contexts or (
-        "user" in contexts and not isinstance(of_role(ctx, rules, "Binary", letter), Nothing)
+        "user" in contexts
+        and ctx.grant.purpose != "BTG"
+        and not isinstance(of_role(ctx, rules, "Binary", letter), Nothing)
     )
-    # A user writes what stands under a resource only where the role writes such resources.
-    asked = letter if "user" in contexts and letter not in _READING else "r"
+    # A user, or a user's app, writes what stands under a resource only where the role writes such resources.
+    asked = letter if ("user" in contexts or ctx.grant.member) and letter not in _READING else "r"
     groups: dict[Tree, list[str]] = {}
     for name in STORABLE:
         try:

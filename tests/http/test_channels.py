@@ -44,7 +44,13 @@ async def test_a_wrong_definition_gets_an_operation_outcome_that_names_the_eleme
 
 @pytest.mark.parametrize(
     ("scope", "method", "status"),
-    [("", "GET", 401), ("system/Patient.rs", "GET", 403), ("patient/*.rs", "GET", 403), ("system/*.rs", "POST", 403)],
+    [
+        ("", "GET", 401),
+        ("system/Patient.rs", "GET", 403),
+        ("patient/*.rs", "GET", 403),
+        ("system/*.rs?_tag=x", "GET", 403),
+        ("system/*.rs", "POST", 403),
+    ],
 )
 async def test_channels_need_a_token_that_reaches_every_kind_of_data(
     fhir: Client, scope: str, method: str, status: int

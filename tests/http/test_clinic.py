@@ -312,3 +312,16 @@ async def test_nobody_hands_a_patient_to_themselves(admin: Desk) -> None:
 async def test_a_number_that_nothing_can_have_is_refused(admin: Desk, path: str) -> None:
     answer = await admin.post(path.format("9" * 40))
     assert (answer.status_code, answer.json()["resourceType"]) == (400, "OperationOutcome")
+
+
+async def test_who_only_reads_has_no_message_worked_again(admin: Desk) -> None:
+    client = admin.client
+    for token, status in (
+        (await client.token("system/*.rs"), 403),
+        (await client.token("system/*.cruds?_tag=x"), 403),
+        (await client.token("system/*.cruds"), 404),
+        (admin.token, 404),
+    ):
+        assert (await Desk(client, token).post("/messages/1/replay")).status_code == status
+    narrow = Desk(client, await client.token("system/*.rs?_tag=x"))
+    assert (await narrow.get("/messages")).status_code == 403

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fhir_server.context import Role
+from fhir_server.context import Context, Grant, Member, Role
+from fhir_server.interactions.message import Request
+from fhir_server.interactions.table import dispatch
+from fhir_server.smart.scopes import parse_scopes
 from fhir_server.store.people import Person
 from tests.fhir import Client
+from tests.http.binaries import sent
 from tests.http.clinic import Clinic, clinic
 from tests.people import member
 
@@ -88,3 +92,29 @@ async def test_an_app_for_one_patient_sees_no_more_of_the_audit_than_who_agreed(
     if role == "physician":
         await here.care()
         assert (await here.fhir.get(asked, token=token)).json()["entry"]
+
+
+async def test_an_app_changes_no_content_of_what_its_person_may_only_read(here: Clinic) -> None:
+    person = await member(here.fhir, "biller")
+    place = await sent(here.fhir, **{"X-Security-Context": here.places["result"]})
+    token = await in_app(here, person)
+    assert (await here.fhir.get(place, token=token)).status_code == 200
+    assert (await here.fhir.delete(place, token=token)).status_code == 403
+    again = await here.fhir.put(place, content=b"x", headers={"content-type": "text/plain"}, token=token)
+    assert again.status_code == 403
+
+
+async def test_an_emergency_opens_no_content_that_belongs_to_nobody(here: Clinic) -> None:
+    fhir, (kind, patient) = here.fhir, here.places["patient"].split("/")
+    person = await member(fhir, "physician")
+    theirs = await sent(fhir, **{"X-Security-Context": f"{kind}/{patient}"})
+    others = [await sent(fhir), await sent(fhir, **{"X-Security-Context": here.places["patient2"]})]
+    grant = Grant(
+        fhir.tenant_as_named(), person.sub, "tests", parse_scopes("user/*.rs"), patient,
+        member=Member(person.id, "physician", None), purpose="BTG",
+    )  # fmt: skip
+    ctx = Context(grant, fhir.base, fhir.clock(), "test")
+    found = await dispatch(fhir.concord.service, ctx, Request("GET", ("Binary",)))
+    assert theirs.encode() in found.body
+    for place in others:
+        assert place.encode() not in found.body
