@@ -11,6 +11,7 @@ import pytest
 
 from fhir_server.store import history, inbox, loader, messages, narrow, resources, rows, tickets
 from fhir_server.store.embedded import EmbeddedPostgres
+from fhir_server.store.keyring import Keyring
 from fhir_server.store.values import (
     BYTEA_ARRAY,
     INT8,
@@ -247,7 +248,8 @@ def test_a_message_is_found_by_the_key_of_its_day(
 @pytest.mark.parametrize("mode", ["generic", "custom"])
 def test_accepting_a_message_looks_up_its_keys_alone(server: psycopg.Connection, mode: str) -> None:
     given = [letter("1", reason=REASON, order_text="1", message_type="ADT", trigger="A01", peer="here")]
-    params = (*inbox._columns(given), [b"h" * 32], [b"k" * 16], *(TENANT,) * 5)
+    columns = inbox._columns(given, Keyring(), TENANT, [b"h" * 32])
+    params = (*columns, [b"h" * 32], [b"k" * 16], [0], *(TENANT,) * 5)
     assert plan_of(server, inbox._ACCEPT, params, mode) == {"message_seen_pkey", "job_ticket_pkey"}
 
 
