@@ -8,6 +8,7 @@ import typer
 
 from fhir_server.app import VERSION
 from fhir_server.commands import (
+    access,
     audit,
     backup,
     care,
@@ -76,6 +77,7 @@ app.add_typer(case.app, name="case")
 app.add_typer(care.app, name="care")
 messages.app.command("what-if")(whatif.what_if)
 app.add_typer(messages.app, name="messages")
+app.add_typer(access.app, name="access")
 
 
 def main() -> None:

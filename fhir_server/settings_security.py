@@ -56,6 +56,9 @@ class SecuritySettings(SessionSettings):
         ge=0,
         le=3650,
     )
+    special_access_lifetime: int = row(
+        3600, "Longest time that broken glass or a support session lasts.", unit="s", ge=60, le=86_400
+    )
     standing_seconds: float = row(
         1.0,
         "How long a process trusts that a token was not revoked and that its user's role is the same; 0 always looks.",

@@ -13,12 +13,13 @@ from fhir_server.app.apps import pages_of_apps
 from fhir_server.app.authorization import authorization_of, endpoints_of, launcher_of
 from fhir_server.app.concord import VERSION, Concord
 from fhir_server.app.guards import gate_of
+from fhir_server.app.special import special_of
 from fhir_server.console import account, begin, signin
 from fhir_server.console import pages as console
 from fhir_server.console.desk import answer_pages, desk
 from fhir_server.console.views import Overview
 from fhir_server.console.views import overview as overview_of
-from fhir_server.http import api, channels, clinic, documents, health, launching, oauth, published
+from fhir_server.http import access, api, channels, clinic, documents, health, launching, oauth, published, special
 from fhir_server.http import people as people_door
 from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.bounds import Bounds
@@ -97,5 +98,7 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     pages.include_router(launching.routes(concord.service, launcher_of(concord), who.context))
     ends = endpoints_of(concord, door.verifier)
     pages.include_router(oauth.routes(ends.issuer, ends.introspection, tenants.finder(concord.db)))
+    pages.include_router(access.routes(concord.service, who.context))
+    pages.include_router(special.routes(special_of(concord, accounts, door.verifier.forget), who))
     api.tell_failures(pages)
     return pages

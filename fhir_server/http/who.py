@@ -72,6 +72,14 @@ class Who(msgspec.Struct, frozen=True):
         peer = self.door.gate.peers.address(request.scope) or None
         return Context(grant, fhir_base(self.door.base_url, tenant), now, request_id, peer)
 
+    async def person(self, request: Request, tenant_name: str) -> tuple[Session, Tenant]:
+        """Return who is signed in, and the clinic of a request that only a person may make; raise as `context`."""
+        session = await self.session(request)
+        if session is None:
+            raise Unauthorized("sign in: this is for a person, not for an app")
+        self._require_ours(request, session)
+        return session, await self.tenant(tenant_name)
+
     async def grant(self, session: Session, tenant: Tenant) -> Grant:
         """Return what a signed-in person may do in a clinic, as of now. Raises Forbidden without a role there.
 

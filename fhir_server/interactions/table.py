@@ -20,6 +20,8 @@ from fhir_server.interactions.current import current
 from fhir_server.interactions.delete import delete
 from fhir_server.interactions.docref import docref
 from fhir_server.interactions.everything import everything
+from fhir_server.interactions.explain import DEFINITION as EXPLAIN
+from fhir_server.interactions.explain import explain_access
 from fhir_server.interactions.history import history, system_history, type_history, vread
 from fhir_server.interactions.lastn import lastn
 from fhir_server.interactions.message import Request, Response
@@ -101,6 +103,7 @@ TABLE: tuple[Row, ...] = (
     Row("POST", ("{type}", "$docref"), "operation", docref, _DOCREF, ("DocumentReference",)),
     Row("GET", ("{type}", "{id}", "$signed-url"), "operation", signed_url, SIGNED_URL, ("DocumentReference",)),
     Row("POST", ("{type}", "{id}", "$signed-url"), "operation", signed_url, SIGNED_URL, ("DocumentReference",)),
+    Row("GET", ("{type}", "{id}", "$explain-access"), "operation", explain_access, EXPLAIN),
     Row("GET", ("{type}", "{id}", "$progress"), "operation", progress, PROGRESS, ("SearchParameter",)),
     Row("POST", (), "transaction", transaction),
 )

@@ -5,10 +5,10 @@ What a rule looks at is read when the statement runs, so that an end of care or 
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any
 
-from fhir_server.search.tree import Consented, Held, InCare, OfCases, OfClass, Released
+from fhir_server.search.tree import Consented, InCare, OfCare, OfCases, OfClass, Released
 
 _Sql = tuple[str, tuple[Any, ...]]
 
@@ -38,27 +38,36 @@ _CONSENTED = (
 )
 
 
-def held(leaf: Held, tenant_id: int) -> _Sql:
-    """Return what a leaf asks of a row of `resource`, with its values."""
-    match leaf:
-        case OfClass(classes):
-            return "resource.class = any(%s::smallint[])", (list(classes),)
-        case Released(at):
-            return "resource.released_at <= %s", (at,)
-        case InCare(member, at, kinds):
-            return _CARE.format(_KINDS if kinds else ""), (tenant_id, member, at, at, *([list(kinds)] if kinds else []))
-        case OfCases(person, at, patients):
-            return _cases(tenant_id, person, at, patients)
-        case Consented():
-            return _CONSENTED, (tenant_id, *_asked(leaf, tenant_id))
-
-
-def _asked(leaf: Consented, tenant_id: int) -> tuple[Any, ...]:
+def _consented(leaf: Consented, tenant_id: int) -> _Sql:
     by_role = None if leaf.by_role is None else list(leaf.by_role)
     purposes = None if leaf.purposes is None else list(leaf.purposes)
-    return tenant_id, list(leaf.actors), by_role, purposes, leaf.at, leaf.emergency
+    asked = (tenant_id, list(leaf.actors), by_role, purposes, leaf.at, leaf.emergency)
+    return _CONSENTED, (tenant_id, *asked)
 
 
-def _cases(tenant_id: int, person: int, at: datetime, patients: bool) -> _Sql:
-    values = (tenant_id, person, at, at, at, at, at)
-    return (_PATIENTS, (tenant_id, *values)) if patients else (f"resource.cases && {_CASES}", values)
+_OF_CARE = (
+    "resource.keys && array(select c.patient from care_relation c where c.tenant_id = %s and c.member = %s"
+    " and c.valid_from <= %s and (c.valid_to is null or c.valid_to > %s))"
+)
+
+
+def _in_care(leaf: InCare, tenant_id: int) -> _Sql:
+    kinds = ([*leaf.kinds],) if leaf.kinds else ()
+    return _CARE_OF[bool(kinds)], (tenant_id, leaf.member, leaf.at, leaf.at, *kinds)
+
+
+def _cases(leaf: OfCases, tenant_id: int) -> _Sql:
+    values = (tenant_id, leaf.person, *[leaf.at] * 5)
+    return (_PATIENTS, (tenant_id, *values)) if leaf.patients else (f"resource.cases && {_CASES}", values)
+
+
+_CARE_OF = (_CARE.format(""), _CARE.format(_KINDS))
+# What a leaf asks of a row of `resource`, with its values.
+HELD: dict[type, Callable[[Any, int], _Sql]] = {
+    OfClass: lambda leaf, tenant_id: ("resource.class = any(%s::smallint[])", (list(leaf.classes),)),
+    Released: lambda leaf, tenant_id: ("resource.released_at <= %s", (leaf.at,)),
+    InCare: _in_care,
+    OfCare: lambda leaf, tenant_id: (_OF_CARE, (tenant_id, leaf.member, leaf.at, leaf.at)),
+    OfCases: _cases,
+    Consented: _consented,
+}

@@ -23,6 +23,8 @@ from fhir_server.search.tree import (
     IdIn,
     Nothing,
     NumberMatch,
+    OfCare,
+    OfCases,
     OfPatient,
     Or,
     SelfKeyIn,
@@ -41,7 +43,7 @@ _LEAST, _MOST = 500, 10_000
 _BY_KEY, _BY_ENTRY = 4, 2
 # More of them for a larger page.
 _PER_ROW = 5
-_FOUND_BY_INDEX = (StringStarts, StringIs, StringContains, DateMatch, NumberMatch, OneDate, Or)
+_FOUND_BY_INDEX = (StringStarts, StringIs, StringContains, DateMatch, NumberMatch, OneDate, Or, OfCare)
 # Rows that hold a key of which the statistics say nothing, such as that of a patient.
 _OF_A_RARE_KEY = 8
 
@@ -49,12 +51,13 @@ _OF_A_RARE_KEY = 8
 class Asked(msgspec.Struct, frozen=True):
     """What a page holds: `live` are the rows after its position, `asked` is asked of them.
 
-    `hidden` hides the index of time from the statement that finds them by another.
+    `hidden` hides the index of time from the statement that finds them by another; `beside` is asked in that alone.
     """
 
     live: Sql
     asked: Sql
     hidden: bool
+    beside: Sql = ("", ())
 
 
 def walked(shares: Shares) -> int:
@@ -89,7 +92,7 @@ def _rare(part: Tree | OneDate, shares: Shares) -> bool:
             return all(isinstance(one, AllKeys | AnyKey | IdIn) and _rare(one, shares) for one in parts)
         case And(parts):
             return rare(parts, shares)
-    return isinstance(part, Nothing | IdIn | SelfKeyIn | OfPatient)
+    return isinstance(part, Nothing | IdIn | SelfKeyIn | OfPatient | OfCases)
 
 
 def statement(page: Page, given: Asked, parts: Sequence[Tree | OneDate], shares: Shares) -> Sql:
@@ -101,18 +104,19 @@ def statement(page: Page, given: Asked, parts: Sequence[Tree | OneDate], shares:
     plain = f"resource.updated {way}, resource.rid {way}"
     other = f"resource.updated + interval '0' {way}, resource.rid {way}" if given.hidden else plain
     (live, live_values), (asked, asked_values) = given.live, given.asked
+    beside = f" and {given.beside[0]}" if given.beside[0] else ""
     wide, wide_values = _wide(parts, page.tenant_id, walked(shares) // _BY_ENTRY)
     sql = (
         f"with near as materialized (select {ROW} from (select resource.* from resource where {live}{wide}"  # noqa: S608
         f" order by {plain} limit %s) resource where {_one_by_one(asked)} order by {plain} limit %s),"
         " full_page as materialized (select count(*) >= %s as yes from near)"
         " select * from (select * from near where (select yes from full_page) union all"
-        f" (select {ROW} from resource where {live} and {asked} and not (select yes from full_page)"
+        f" (select {ROW} from resource where {live} and {asked}{beside} and not (select yes from full_page)"
         f" order by {other} limit %s)) page order by updated {way}, rid {way}"
     )
     most = walked(shares) + _PER_ROW * page.count
     values = (*live_values, *wide_values, most, *asked_values, page.count, page.count)
-    return sql, (*values, *live_values, *asked_values, page.count)
+    return sql, (*values, *live_values, *asked_values, *given.beside[1], page.count)
 
 
 def _wide(parts: Sequence[Tree | OneDate], tenant_id: int, least: int) -> Sql:

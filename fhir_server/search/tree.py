@@ -161,6 +161,13 @@ class InCare(msgspec.Struct, frozen=True):
     kinds: tuple[str, ...] = ()
 
 
+class OfCare(msgspec.Struct, frozen=True):
+    """The row holds the key of a patient in a practitioner's care: how an index finds what InCare then decides."""
+
+    member: int
+    at: datetime
+
+
 class OfCases(msgspec.Struct, frozen=True):
     """The row is of a case whose attorney this person is at this moment, while a release of information is live.
 
@@ -268,7 +275,7 @@ Entry: TypeAlias = (
 )
 Leaf: TypeAlias = Everything | Nothing | AllKeys | AnyKey | Entry | IdIn | Updated | OfPatient
 # What role rules look at: columns of the row, and the tables of care, cases and releases.
-Held: TypeAlias = OfClass | Released | InCare | OfCases | Consented
+Held: TypeAlias = OfClass | Released | InCare | OfCare | OfCases | Consented
 Link: TypeAlias = SelfKeyIn | Chained | Reverse | Referred | Coded | Within
 Tree: TypeAlias = Leaf | Held | Link | And | Or | Not
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from fhir_server.context import Context
 from fhir_server.errors import Forbidden
 from fhir_server.search.plan import condition
-from fhir_server.smart.reach import Who
+from fhir_server.smart.reach import Who, in_care
 from fhir_server.smart.rules import Rules
 from fhir_server.smart.scopes import covers
 
@@ -54,7 +54,7 @@ def _of_role(ctx: Context, rules: Rules) -> _Sql:
     if member is not None and member.role == "super-admin" and ctx.grant.purpose == "SUPPORT":
         return "true", ()
     if member is not None and member.role == "physician":
-        sql, values = condition(Who(rules, ctx.tenant, member, ctx.now, TYPE).care(), ctx.tenant.id)
+        sql, values = condition(in_care(Who(rules, ctx.tenant, member, ctx.now, TYPE)), ctx.tenant.id)
         return sql or "false", values
     if member is not None and member.role == "attorney":
         return "resource.subject = %s", (ctx.grant.subject,)

@@ -20,7 +20,7 @@ from fhir_server.search.tree import Everything, Nothing, OfClass, OfPatient, Tre
 from fhir_server.smart.consent import consented
 from fhir_server.smart.granular import tree_of
 from fhir_server.smart.masking import veiled
-from fhir_server.smart.reach import Who, reach
+from fhir_server.smart.reach import Who, reach, together
 from fhir_server.smart.roles import rules_for
 from fhir_server.smart.rules import Rules
 from fhir_server.smart.scopes import covers
@@ -48,7 +48,8 @@ def visible(ctx: Context, rules: Rules, resource_type: str, letter: str) -> Tree
         return _binaries(ctx, rules, allowed, letter)
     rows: Tree = Everything()
     if not any(scope.context == "system" and not scope.params for scope in allowed):
-        rows = any_of(_narrowed(ctx, rules, scope, resource_type, letter) for scope in allowed)
+        found = [_narrowed(ctx, rules, scope, resource_type, letter) for scope in allowed]
+        rows = found[0] if len(found) == 1 else any_of(found)
     if ctx.grant.member is None and all(scope.context == "patient" for scope in allowed):
         # Patients see what they deny to others.
         return rows
@@ -57,7 +58,7 @@ def visible(ctx: Context, rules: Rules, resource_type: str, letter: str) -> Tree
 
 def _narrowed(ctx: Context, rules: Rules, scope: Scope, resource_type: str, letter: str) -> Tree:
     """Return what a scope reaches of a type, within its parameters."""
-    if any(name.partition(":")[0] in veiled(ctx).get(resource_type, ()) for name, _ in scope.params):
+    if scope.params and any(name.partition(":")[0] in veiled(ctx).get(resource_type, ()) for name, _ in scope.params):
         # A scope is a search too, and would tell what is masked.
         return Nothing()
     reached = _REACHED[scope.context](ctx, rules, resource_type, letter)
@@ -100,7 +101,8 @@ def of_role(ctx: Context, rules: Rules, resource_type: str, letter: str) -> Tree
     if grant.member.role == "super-admin" and grant.purpose != "SUPPORT":
         raise Forbidden("a super admin works in a clinic by a support session, which has a reason and an end")
     who = Who(rules, grant.tenant, grant.member, ctx.now, resource_type)
-    return any_of(reach(rule.limit, who) for rule in rules_for(grant.member.role, resource_type, letter))
+    found = rules_for(grant.member.role, resource_type, letter)
+    return reach(found[0].limit, who) if len(found) == 1 else together([reach(rule.limit, who) for rule in found])
 
 
 def _by_broken_glass(ctx: Context, rules: Rules, letter: str) -> Tree:

@@ -133,7 +133,9 @@ class Verifier:
         standing = await self._standing_of(grant.tenant.id, grant.subject, grant.client, grant.id, now)
         if standing.fallen is not None:
             raise Unauthorized(standing.fallen)
-        return msgspec.structs.replace(grant, member=standing.member, consents=standing.consents)
+        return msgspec.structs.replace(
+            grant, member=standing.member, purpose=standing.purpose, consents=standing.consents
+        )
 
     async def _look(self, known: Verified, now: datetime) -> None:
         known.grant = await self.still(known.grant, now)

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TSVECTOR
 
 from fhir_server.store import (
+    schema_access,
     schema_audit,
     schema_care,
     schema_engine,
@@ -45,7 +46,9 @@ WITHOUT_RLS = frozenset(
     | {*schema_sessions.OPEN, *schema_audit.OPEN}
 )
 # The modules that declare the rest of the tables.
-MORE = (schema_audit, schema_engine, schema_care, schema_oauth, schema_people, schema_sessions, schema_vault)
+MORE = (
+    schema_access, schema_audit, schema_engine, schema_care, schema_oauth, schema_people, schema_sessions, schema_vault,
+)  # fmt: skip
 # Partitioned by day, in UTC, with a default partition for what falls outside.
 BY_DAY = ("inbox", "audit")
 # Under row-level security an index serves only operators marked as telling nothing of the rows they refuse.

@@ -335,6 +335,17 @@ async def test_a_role_never_reaches_further_than_the_scopes(here: Clinic) -> Non
     assert (await here.fhir.get("/Patient", token=token)).status_code == 200
 
 
+async def test_no_other_role_sees_messages_or_channels_whatever_the_scopes(here: Clinic) -> None:
+    address = here.fhir.base.removesuffix("/fhir") + "/api"
+    roles: tuple[Role, ...] = ("physician", "biller", "front-desk", "attorney", "super-admin")
+    for role in roles:
+        headers = {"authorization": f"Bearer {await here.token(role)}"}
+        for path in ("/messages", "/messages/counts", "/channels"):
+            assert (await here.fhir.http.get(address + path, headers=headers)).status_code == 403, (role, path)
+    headers = {"authorization": f"Bearer {await here.token('clinic-admin')}"}
+    assert (await here.fhir.http.get(f"{address}/messages", headers=headers)).status_code == 200
+
+
 async def test_a_role_that_is_taken_away_is_gone_at_the_next_look(here: Clinic) -> None:
     person = await member(here.fhir, "clinic-admin")
     token = await token_of(here.fhir, person)

@@ -17,6 +17,7 @@ from fhir_server.store import tenants
 from fhir_server.store.embedded import EmbeddedPostgres
 from fhir_server.store.shares import KnownShares, Shares
 from tests.fhir import Client, running
+from tests.people import member, token_of
 from tests.plans import watch
 from tests.plans.many import CATEGORY, LOINC, MRN, UCUM, Many, load
 from tests.postgres import drop_database
@@ -241,6 +242,64 @@ async def test_a_patients_token_reads_that_patients_rows_alone(
 ) -> None:
     token = await large.token("patient/*.rs", patient="p77")
     held(kind, *await asked(large, monkeypatch, kind.query, token=token))
+
+
+IN_CARE = [
+    Kind("Observation", 8),
+    Kind("Observation?status=final", 7),
+    Kind(f"Observation?code={CODE}", 1),
+    Kind("Patient", 1),
+    Kind("Patient?_revinclude=Observation:subject", 9),
+    Kind("Observation?_summary=count", 0),
+    Kind("Patient/p77/$everything", 10, 200, 3000),
+    Kind(f"Observation/$lastn?patient=Patient/p77&category={CATEGORY}|laboratory", 1),
+]
+
+
+@pytest.mark.parametrize("patients", [1, 3000])
+@pytest.mark.parametrize("kind", IN_CARE, ids=lambda kind: kind.query)
+async def test_a_physicians_page_costs_little_whether_few_or_many_are_in_their_care(
+    large: Client, monkeypatch: pytest.MonkeyPatch, kind: Kind, patients: int
+) -> None:
+    token = await of_care(large, range(77, 77 + patients))
+    # The newest rows are looked at first, in the hope of a full page, and then those of the patients, whose relations
+    # are read some times over; a count looks at every row of the type.
+    most = 110_000 if "count" in kind.query else 20_000 if patients > 1 else 6_000
+    body, cost = await asked(large, monkeypatch, kind.query, token=token)
+    held(Kind(kind.query, kind.least, most, 4 * most), body, cost)
+
+
+@pytest.mark.parametrize("query", ["Observation", "Observation?status=final", f"Observation?code={CODE}"])
+async def test_an_attorneys_page_touches_what_is_of_the_cases_alone(
+    large: Client, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    hasher, db, tenant = large.concord.service.hasher, large.concord.db, large.tenant_id
+    person = await member(large, "attorney")
+    case, patient = (hasher.self_key(tenant, *name) for name in (("EpisodeOfCare", "c"), ("Patient", "p77")))
+    await db.run(
+        tenant,
+        ("update resource set cases = array[%s::bigint], released_at = now() - interval '1 day'"
+         " where tenant_id = %s and patient = %s", (case, tenant, patient)),
+        ("insert into case_attorney (tenant_id, case_key, person_id, role, valid_from)"
+         " values (%s, %s, %s, 'lead', '2020-01-01')", (tenant, case, person.id)),
+        ("insert into release_of_information (tenant_id, case_key, patient, valid_from, expires)"
+         " values (%s, %s, %s, '2020-01-01', '2999-01-01')", (tenant, case, patient)),
+    )  # fmt: skip
+    body, cost = await asked(large, monkeypatch, query, token=await token_of(large, person))
+    held(Kind(query, 1, 200, 600), body, cost)
+
+
+async def of_care(client: Client, numbers: range) -> str:
+    """Return the token of a physician who cares for these patients."""
+    hasher, tenant = client.concord.service.hasher, client.tenant_id
+    name = f"d{len(numbers)}-{numbers[0]}"
+    keys = [hasher.self_key(tenant, "Patient", f"p{number}") for number in numbers]
+    sql = (
+        "insert into care_relation (tenant_id, member, patient, kind, valid_from, source)"
+        " select %s, %s, patient, 'encounter', '2020-01-01', 1 from unnest(%s::bigint[]) patient on conflict do nothing"
+    )
+    await client.concord.db.fetch(tenant, sql, (tenant, hasher.self_key(tenant, "Practitioner", name), keys))
+    return await token_of(client, await member(client, "physician", f"Practitioner/{name}"))
 
 
 # What the server leaves to PostgreSQL to plan once for all values: reads, and all that writes look up.

@@ -30,7 +30,7 @@ OPEN: dict[str, str] = {
     "/{tenant}/documents/{address}": "asks for an address that was made of a document",
 }
 # What a patient's token may ask for beside the records: what the same scopes show it over FHIR.
-OF_PATIENTS = frozenset((("GET", "/{tenant}/api/cases"),))
+OF_PATIENTS = frozenset((("GET", "/{tenant}/api/cases"), ("GET", "/{tenant}/api/me/permissions")))
 # Enough for each route to come to the question who asks.
 _BODY = {
     "email": "x@example.org",
@@ -46,6 +46,7 @@ _BODY = {
     "client_id": "x",
     "reason": "because of a test",
     "codes": ["PSYTHPN"],
+    "justified": True,
 }
 QUERY = "patient=Patient/two"
 _NAMED = re.compile(r"\{(\w+)(?::\w+)?\}")

@@ -105,6 +105,7 @@ READS: dict[tuple[str, tuple[str, ...]], Probe] = {
     ("POST", ("{type}", "$docref")): lambda row, _: [_write("POST", f"/{row.type}/$docref", _asked("two"))],
     ("GET", ("{type}", "{id}", "$signed-url")): lambda row, _: _get(f"{_id(row)}/$signed-url"),
     ("POST", ("{type}", "{id}", "$signed-url")): lambda row, _: [_write("POST", f"{_id(row)}/$signed-url", b"")],
+    ("GET", ("{type}", "{id}", "$explain-access")): lambda row, _: _get(f"{_id(row)}/$explain-access"),
     ("GET", ("{type}", "{id}", "$progress")): lambda row, _: _get(f"{_id(row)}/$progress"),
 }
 _BOTH = ("one", "two")

@@ -37,6 +37,8 @@ BY_HAND = {
     " values (%s, 1, 1, 'lead', now())",
     "release_of_information": "insert into release_of_information (tenant_id, case_key, patient, valid_from, expires)"
     " values (%s, 1, 2, now(), now())",
+    "special_access": "insert into special_access (tenant_id, id, kind, person_id, reason, opened, expires)"
+    " values (%s, 's', 'SUPPORT', 1, 'r', now(), now())",
     "channel": "insert into channel (tenant_id, name, state, version, changed) values (%s, 'c', 'running', 1, now())",
     "channel_version": "insert into channel_version (tenant_id, name, version, definition, author, created)"
     " values (%s, 'c', 1, '{}', 'a', now())",
