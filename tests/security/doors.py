@@ -84,7 +84,13 @@ def body_of(front: Front, method: str, path: str) -> bytes:
     asked = described["paths"].get(path, {}).get(method.lower(), {}).get("requestBody", {})
     schema = asked.get("content", {}).get("application/json", {}).get("schema", {})
     named = described.get("components", {}).get("schemas", {}).get(schema.get("$ref", "").rpartition("/")[2], schema)
-    return json.dumps({name: _BODY[name] for name in named.get("properties", ()) if name in _BODY}).encode()
+    known = {name: declared for name, declared in named.get("properties", {}).items() if name in _BODY}
+    return json.dumps({name: _value(_BODY[name], declared) for name, declared in known.items()}).encode()
+
+
+def _value(given: Any, declared: Any) -> Any:
+    """Return a value as a property takes it: an id where a reference would not fit its pattern."""
+    return given.rpartition("/")[2] if "pattern" in json.dumps(declared) and isinstance(given, str) else given
 
 
 def filled(path: str, tenant: str) -> str:
