@@ -12,8 +12,6 @@ from fhir_server.store.masterkey import MasterKey
 KEY_FILE = "master.key"
 # Ends the name of a key to which the database is being changed.
 NEXT = ".next"
-_CHECK = "select master_check from installation where id = 1"
-_SET_CHECK = "update installation set master_check = %s where id = 1 and master_check is null"
 _LOST = "what is stored is encrypted, and there is no master key: put it back into {0}, or set CONCORD_MASTER_KEY"
 _WRONG = "the master key of {0} is not the one by which what is stored was encrypted: put the right one back"
 
@@ -35,22 +33,16 @@ async def unlock(settings: Settings, db: Database) -> MasterKey | None:
     Raises KeyProblem for one that is lost, wrong, or no key: at the start, not with the first read.
     """
     await keys.ensure_installation(db)
-    check = await _check(db)
+    check = await keys.master_check(db)
     found = _found(settings, check)
     if found is None:
         return None
     key, place = found
     if check is None:
-        await db.fetch(None, _SET_CHECK, (key.check,))
-        check = await _check(db)
+        check = await keys.note_master(db, key.check)
     if check is None or not key.is_of(check):
         raise KeyProblem(_WRONG.format(place))
     return key
-
-
-async def _check(db: Database) -> bytes | None:
-    rows = await db.fetch(None, _CHECK)
-    return rows[0][0] if rows else None
 
 
 def _kept(file: Path, check: bytes | None) -> MasterKey | None:

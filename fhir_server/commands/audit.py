@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -17,13 +17,21 @@ from rich.table import Table
 from conformance.r4.types import CODE_TYPES
 from fhir_server.app import Concord, opened
 from fhir_server.clock import clock
-from fhir_server.commands.runtime import DataDir, TenantName, fail, installation, run, settings_of, with_address
+from fhir_server.commands.runtime import (
+    DataDir,
+    TenantName,
+    fail,
+    installation,
+    owner_dsn,
+    run,
+    settings_of,
+    with_address,
+)
 from fhir_server.context import Tenant
 from fhir_server.interactions.audit_event import event
 from fhir_server.search.date import BEGINNING, FOREVER
 from fhir_server.settings import Settings
 from fhir_server.store import audit, audit_rows, retention, sealer, tenants
-from fhir_server.store.embedded import EmbeddedPostgres, connection_of
 from fhir_server.store.verifier import Anchor, Verified
 from fhir_server.store.verifier import verify as verified
 
@@ -139,7 +147,7 @@ def retain(
                     fail(f"{one.name}: {told.broken}; nothing was dropped")
 
     run(settings, check)
-    with _owner_dsn(settings) as owner:
+    with owner_dsn(settings) as owner:
         try:
             done = retention.retain(owner, before, clock(settings.test_clock)())
         except retention.Unsealed as problem:
@@ -206,19 +214,3 @@ async def _told(concord: Concord, tenant: Tenant, action: str, patient: int | No
     )
     async with concord.db.transaction(tenant.id) as tx:
         audit.record(tx, [row])
-
-
-@contextlib.contextmanager
-def _owner_dsn(settings: Settings) -> Iterator[str]:
-    """Give the connection string of the owner of the tables."""
-    if settings.database_url:
-        if not settings.migrate_database_url:
-            fail("set CONCORD_MIGRATE_DATABASE_URL to the database as its owner or as a superuser")
-        yield settings.migrate_database_url
-        return
-    running = connection_of(settings.data_dir)
-    if running is not None:
-        yield running.admin_dsn()
-        return
-    with EmbeddedPostgres(settings.data_dir) as postgres:
-        yield postgres.admin_dsn()

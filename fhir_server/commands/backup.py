@@ -18,14 +18,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from fhir_server.app import VERSION
 from fhir_server.app.vault import KEY_FILE, file_of
 from fhir_server.clock import clock
-from fhir_server.commands.runtime import DataDir, fail, settings_of
+from fhir_server.commands.runtime import DataDir, fail, owner_dsn, settings_of
 from fhir_server.errors import FhirError
 from fhir_server.settings import Settings
 from fhir_server.store import backup as store
 from fhir_server.store import masterkey, restoring
 from fhir_server.store.backup import KEY, BackupError, Manifest
 from fhir_server.store.dump import DumpError
-from fhir_server.store.embedded import CLUSTER, EmbeddedError, EmbeddedPostgres, connection_of
+from fhir_server.store.embedded import EmbeddedError, EmbeddedPostgres
 from fhir_server.store.masterkey import MasterKey
 from fhir_server.store.migrate import MigrationError
 from fhir_server.store.object_copy import Copier
@@ -95,24 +95,6 @@ def failures() -> Iterator[None]:
         fail(f"the database does not let us: {str(problem).strip()}")
     except _TOLD as problem:
         fail(str(problem))
-
-
-@contextmanager
-def owner_dsn(settings: Settings) -> Iterator[str]:
-    """Give the connection string of a role that sees all: the set one, or the embedded superuser's."""
-    if settings.database_url:
-        if not settings.migrate_database_url:
-            raise BackupError("set CONCORD_MIGRATE_DATABASE_URL to the database as a superuser")
-        yield settings.migrate_database_url
-        return
-    running = connection_of(settings.data_dir)
-    if running is not None:
-        yield running.admin_dsn()
-        return
-    if not (settings.data_dir / CLUSTER).exists():
-        raise BackupError(f"there is no installation in {settings.data_dir}")
-    with EmbeddedPostgres(settings.data_dir) as postgres:
-        yield postgres.admin_dsn()
 
 
 @contextmanager

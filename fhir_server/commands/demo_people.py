@@ -8,7 +8,7 @@ from conformance.r4.types import TYPE_CODES
 from fhir_server.app import Concord
 from fhir_server.app.accounts import accounts_of
 from fhir_server.context import Role, Tenant
-from fhir_server.store import cases, people, sessions
+from fhir_server.store import care, cases, people, sessions
 
 PHYSICIAN = "physician@demo.example"
 # E-mail address, name, and role in the demo's clinic.
@@ -20,13 +20,6 @@ PEOPLE: tuple[tuple[str, str, Role | None], ...] = (
     ("desk@demo.example", "Dee Desk", "front-desk"),
     ("attorney@demo.example", "Ari Attorney", "attorney"),
 )
-# The practitioner whom most of the demo's messages name.
-_PRACTITIONER = """
-select r.id, r.self_key from resource r where r.tenant_id = %s and r.type = %s and r.body is not null
-order by (select count(*) from care_relation c where c.tenant_id = r.tenant_id and c.member = r.self_key) desc, r.id
-limit 1
-"""
-_PATIENTS = "select self_key from resource where tenant_id = %s and type = %s and body is not null"
 
 
 async def make(concord: Concord, tenant: Tenant) -> str:
@@ -50,13 +43,13 @@ async def settle(concord: Concord, tenant: Tenant) -> None:
     """Let the physician be one whom the messages name, with the patients of the demo in their care; once."""
     physician = await people.by_email(concord.db, PHYSICIAN)
     known = await people.membership(concord.db, tenant.id, physician.id) if physician else None
-    found = await concord.db.fetch(tenant.id, _PRACTITIONER, (tenant.id, TYPE_CODES["Practitioner"]))
-    if physician is None or known is None or known[1] is not None or not found:
+    found = await care.busiest(concord.db, tenant.id, TYPE_CODES["Practitioner"])
+    if physician is None or known is None or known[1] is not None or found is None:
         return
-    [(id_, member)] = found
-    patients = await concord.db.fetch(tenant.id, _PATIENTS, (tenant.id, TYPE_CODES["Patient"]))
+    id_, member = found
+    patients = await care.keys_of(concord.db, tenant.id, TYPE_CODES["Patient"])
     now = concord.clock()
     async with concord.db.transaction(tenant.id) as tx:
         people.enrol_in(tx, physician.id, "physician", f"Practitioner/{id_}", now)
-        for (patient,) in patients:
+        for patient in patients:
             await cases.assign_care(tx, member, patient, "assigned", now, None)

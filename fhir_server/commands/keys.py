@@ -14,8 +14,8 @@ from rich.table import Table
 
 from fhir_server.app import Concord, opened
 from fhir_server.app.vault import NEXT, file_of
-from fhir_server.commands.backup import failures, owner_dsn
-from fhir_server.commands.runtime import DataDir, TenantName, fail, installation, run, settings_of
+from fhir_server.commands.backup import failures
+from fhir_server.commands.runtime import DataDir, TenantName, fail, installation, owner_dsn, run, settings_of
 from fhir_server.settings import Settings
 from fhir_server.store import masterkey, rotation
 

@@ -22,7 +22,7 @@ from fhir_server.context import Context, Grant, Scope, Tenant
 from fhir_server.errors import FhirError
 from fhir_server.settings import Settings, SettingsError
 from fhir_server.store import tenants
-from fhir_server.store.embedded import EmbeddedError, EmbeddedPostgres, connection_of
+from fhir_server.store.embedded import CLUSTER, EmbeddedError, EmbeddedPostgres, connection_of
 from fhir_server.store.migrate import MigrationError, migrate
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the installation. [env: CONCORD_DATA_DIR]")]
@@ -82,6 +82,24 @@ def server_dsn(settings: Settings) -> Iterator[str]:
     with EmbeddedPostgres(settings.data_dir) as postgres:
         migrate(postgres.admin_dsn(), postgres.server_dsn(), today=clock(settings.test_clock)().date())
         yield postgres.server_dsn()
+
+
+@contextmanager
+def owner_dsn(settings: Settings) -> Iterator[str]:
+    """Give the DSN of a role that sees all: the set one, or the embedded superuser's; exit where there is none."""
+    if settings.database_url:
+        if not settings.migrate_database_url:
+            fail("set CONCORD_MIGRATE_DATABASE_URL to the database as a superuser")
+        yield settings.migrate_database_url
+        return
+    running = connection_of(settings.data_dir)
+    if running is not None:
+        yield running.admin_dsn()
+        return
+    if not (settings.data_dir / CLUSTER).exists():
+        fail(f"there is no installation in {settings.data_dir}")
+    with EmbeddedPostgres(settings.data_dir) as postgres:
+        yield postgres.admin_dsn()
 
 
 @asynccontextmanager

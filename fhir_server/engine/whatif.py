@@ -22,7 +22,6 @@ from mappings.mapped import Entry, decode
 
 # What the mapping said of a resource, and what would be stored of it.
 _Resource = tuple[Entry, dict[str, Any]]
-_Pair = tuple[_Resource | None, _Resource | None]
 Working = Callable[[int, str], Awaitable[Channel]]
 # These differ from one run to the next, whatever the definition.
 _OF_THE_RUN = frozenset(("versionId", "lastUpdated"))

@@ -33,7 +33,6 @@ MANIFEST, DATABASE, LIST, DOCUMENTS, KEY = (
     "master.key",
 )
 FORMAT = 1
-_CHUNK = 1 << 20
 _USED = b"select tenant_id, key, size from binary_object where used order by tenant_id, key"
 _TOGETHER = 1000
 _PATH = re.compile(r"\d+/[0-9a-f]{2}/[0-9a-f]{64}(\.sealed)?")

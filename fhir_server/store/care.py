@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from fhir_server.store.database import Tx
+from fhir_server.store.database import Database, Tx
 
 
 class Relation(Protocol):
@@ -145,3 +145,22 @@ def settle(tx: Tx, salts: Sequence[int], carriers: Sequence[int], rows: Sequence
 def settle_again(tx: Tx, salts: Sequence[int], carriers: Sequence[int], rids: Sequence[int]) -> None:
     """Queue the same for rows that stand as they are: their keys tell what they link to."""
     tx.defer(_SETTLE, (tx.tenant_id, list(salts), list(carriers), list(rids), None, None, None))
+
+
+_BUSIEST = """
+select r.id, r.self_key from resource r where r.tenant_id = %s and r.type = %s and r.body is not null
+order by (select count(*) from care_relation c where c.tenant_id = r.tenant_id and c.member = r.self_key) desc, r.id
+limit 1
+"""
+
+
+async def busiest(db: Database, tenant_id: int, type_: int) -> tuple[str, int] | None:
+    """Return id and self_key of the resource of this type that cares for the most patients; None where none is."""
+    rows = await db.fetch(tenant_id, _BUSIEST, (tenant_id, type_))
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+async def keys_of(db: Database, tenant_id: int, type_: int) -> list[int]:
+    """Return the self_keys of all resources of a type."""
+    sql = "select self_key from resource where tenant_id = %s and type = %s and body is not null"
+    return [key for (key,) in await db.fetch(tenant_id, sql, (tenant_id, type_))]

@@ -51,6 +51,18 @@ async def ensure_installation(db: Database) -> None:
         await db.fetch(None, sql, (secrets.token_bytes(_SECRET_BYTES),))
 
 
+async def master_check(db: Database) -> bytes | None:
+    """Return what tells the master key of the installation from any other; None before its first use."""
+    rows = await db.fetch(None, "select master_check from installation where id = 1")
+    return rows[0][0] if rows else None
+
+
+async def note_master(db: Database, check: bytes) -> bytes | None:
+    """Note the master key at its first use, and return what is noted: another process may have been first."""
+    await db.fetch(None, "update installation set master_check = %s where id = 1 and master_check is null", (check,))
+    return await master_check(db)
+
+
 async def installation_secret(db: Database) -> bytes:
     """Return the 32 bytes that key the index and sign cursors, made on first use, the same for every process.
 

@@ -13,7 +13,6 @@ from psycopg.types.json import Jsonb
 
 from fhir_server.store.sealer import GENESIS
 
-ACTION = "retain"
 _UNSEALED = """
 select (select count(*) from audit where tenant_id = %(tenant)s and at < %(moment)s)
      - (select coalesce(sum(rows), 0) from audit_block b where b.tenant_id = %(tenant)s and b.day < %(before)s

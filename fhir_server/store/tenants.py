@@ -59,14 +59,6 @@ async def settings(db: Database, tenant_id: int) -> dict[str, Any]:
     return dict(rows[0][0])
 
 
-async def change_settings(db: Database, tenant_id: int, changes: Mapping[str, Any]) -> None:
-    """Set these settings of a tenant and leave its others; a value of None takes a setting away."""
-    kept = {name: value for name, value in changes.items() if value is not None}
-    gone = [name for name, value in changes.items() if value is None]
-    sql = "update tenant set settings = (settings || %s::jsonb) - %s::text[] where id = %s"
-    await db.fetch(None, sql, (kept, gone, tenant_id))
-
-
 def finder(db: Database) -> Callable[[str], Awaitable[Tenant | None]]:
     """Return `by_name` that remembers whom it found: a tenant keeps its name for good."""
     known: dict[str, Tenant] = {}

@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 import structlog
 
-from fhir_server.store.database import Database, Tx
+from fhir_server.store.database import Tx
 
 MESSAGE, JOB = 1, 2
 CHANNEL = "concord_jobs"
@@ -115,10 +115,3 @@ def clear(tx: Tx, ticket: Ticket) -> None:
 
 def _key(ticket: Ticket) -> tuple[int, int, int]:
     return ticket.tenant_id, ticket.order_hash, ticket.id
-
-
-async def next_due(db: Database, kind: int) -> datetime | None:
-    """Return when the earliest ticket is or was due, locked or not; None where there is none."""
-    sql = "select due from job_ticket where kind = %s and due is not null order by due limit 1"
-    rows = await db.fetch(None, sql, (kind,))
-    return rows[0][0] if rows else None

@@ -21,7 +21,7 @@ from fhir_server.engine.worker import Worker
 from fhir_server.errors import Busy, Invalid
 from fhir_server.interactions.service import Service
 from fhir_server.settings import Settings
-from fhir_server.store import audit, inbox, messages, tickets
+from fhir_server.store import audit, inbox, messages
 from fhir_server.store.audit import Audited
 from fhir_server.store.database import Tx
 from fhir_server.store.embedded import EmbeddedPostgres
@@ -101,7 +101,7 @@ async def test_what_is_due_is_done_and_nothing_is_left(world: World) -> None:
     await world.send(adt("A1"), adt("A2", "200"))
     assert await world.worker(effect).drain() == 2
     assert await world.states() == [("A1", "done", 1), ("A2", "done", 1)]
-    assert await tickets.next_due(world.db, tickets.MESSAGE) is None
+    assert await world.db.fetch(None, "select count(*) from job_ticket") == [(0,)]
     assert await world.worker(effect).drain() == 0
 
 

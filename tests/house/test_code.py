@@ -123,3 +123,18 @@ def called(node: ast.AST) -> str:
     """Return the name of what is called here, or nothing."""
     name = node.func if isinstance(node, ast.Call) else None
     return name.attr if isinstance(name, ast.Attribute) else name.id if isinstance(name, ast.Name) else ""
+
+
+SQL = re.compile(r"\s*(select|insert into|update \w+ set|delete from|with (recursive )?\w+ as|truncate) ", re.I)
+
+
+def test_sql_stands_in_the_store_and_in_the_search_alone() -> None:
+    # Searches are made into statements there; the store alone has others.
+    found = [
+        f"{short(file)}:{node.lineno}"
+        for file, tree in modules("fhir_server")
+        if not {"store", "search"} & set(file.parts)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)
+    ]
+    assert found == []

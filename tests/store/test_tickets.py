@@ -13,7 +13,7 @@ from fhir_server.store.database import Database
 from fhir_server.store.embedded import EmbeddedPostgres
 from fhir_server.store.tickets import MESSAGE
 from tests.postgres import new_tenants
-from tests.store.letters import LATER, letter, process
+from tests.store.letters import letter, process
 from tests.store.rows import NOW
 
 
@@ -54,12 +54,6 @@ async def test_accepting_and_processing_at_once_loses_nothing_and_keeps_every_or
         assert [c for c in done if c.startswith(f"{order}-")] == [f"{order}-{n}" for n in range(40)]
     assert len(done) == 120
     assert await fresh_database.fetch(None, "select count(*) from job_ticket") == [(0,)]
-
-
-async def test_the_next_due_ticket_is_known(fresh_database: Database, tenant: int) -> None:
-    assert await tickets.next_due(fresh_database, MESSAGE) is None
-    await inbox.accept(fresh_database, tenant, [letter("1", received=LATER), letter("2", 2)])
-    assert await tickets.next_due(fresh_database, MESSAGE) == NOW
 
 
 async def test_an_accepted_message_wakes_who_listens(
