@@ -106,6 +106,9 @@ class _Params(Mapping[str, SearchParam]):
         if found is None:
             # Found or not, another generation may have it otherwise.
             self._watched.touched = True
+            if self._type in self._watched.veiled:
+                # Whoever defined it did not say whether it tells of what is masked.
+                raise KeyError(code)
             found = self._known.registry.for_type(self._type)[code]
             if not (own := self._known.owners[self._type, code]).ready:
                 raise Indexing(own)

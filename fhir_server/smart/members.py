@@ -15,7 +15,7 @@ from fhir_server.context import Role, Tenant
 from fhir_server.errors import Conflict, Forbidden, Invalid, NotFound
 from fhir_server.smart.accounts import Accounts, require_email
 from fhir_server.smart.told import Source, tell
-from fhir_server.store import audit, failures, people, sessions
+from fhir_server.store import audit, failures, invitations, people, sessions
 from fhir_server.store.audit import Audited
 from fhir_server.store.database import Tx
 from fhir_server.store.people import Person
@@ -60,6 +60,9 @@ async def give_role(
         raise Invalid(f"{reference[:80]!r} does not name a person in the clinic's records, such as Practitioner/123")
     async with accounts.db.transaction(tenant.id) as tx:
         before = await people.held(tx, person.id)
+        if before is None:
+            # A reset that another clinic asked for is no way into this one.
+            invitations.void_resets(tx, person.id, admin.now)
         people.enrol_in(tx, person.id, kept, reference, admin.now)
         _tell(tx, admin, tenant, "give-role", person, before=_told(before), after=_told((kept, reference)))
 

@@ -36,6 +36,15 @@ def invite(tx: Tx, person: int, now: datetime, expires: datetime, *, clears_fact
     return token
 
 
+def void_resets(tx: Tx, person: int, now: datetime) -> None:
+    """Queue that open links of a person who has a password are no longer good; whoever has none needs theirs."""
+    sql = """
+        update invitation set used = %s where person_id = %s and used is null
+        and exists (select from person p where p.id = person_id and p.password is not null)
+    """
+    tx.defer(sql, (now, person))
+
+
 async def find(db: Database, token: str, now: datetime) -> Invitation | None:
     """Return the open invitation of a link, or None."""
     rows = await db.fetch(None, _FIND, (hashed(token), now))

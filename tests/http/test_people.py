@@ -269,3 +269,15 @@ async def test_a_super_admin_gives_themselves_no_role_in_a_clinic(quick: Client)
     answer = await root.ask("POST", json=new(quick, email=root.person.email, role="clinic-admin"))
     assert answer.status_code == 403
     assert await people.memberships(quick.concord.db, root.person.id) == []
+
+
+async def test_a_reset_of_one_clinic_is_no_way_into_the_next(quick: Client) -> None:
+    admin, person = await signed_in(quick), await somebody(quick, "attorney")
+    link = (await admin.ask("POST", f"/{person.sub}/reset")).json()["link"]
+    token = parse_qs(urlsplit(link).query)["token"][0]
+    accounts = accounts_of(quick.concord)
+    assert await accounts.invitation(token, quick.clock())
+    there = await tenants.add(quick.concord.db, f"{quick.tenant}-there")
+    theirs = await signed_in(Client(quick.concord, quick.clock, there, quick.http))
+    assert (await theirs.ask("POST", json=new(quick, email=person.email, role="attorney"))).status_code == 201
+    assert await accounts.invitation(token, quick.clock()) is None

@@ -12,6 +12,7 @@ from fhir_server.smart.roles import RULES
 from tests.fhir import Client
 from tests.house.tree import ROOT
 from tests.http.clinic import PSY, Clinic, clinic, document, note, result
+from tests.http.parameters import parameter, searchable
 from tests.people import member, token_of
 
 ONE = {"patient", "result", "draft", "note", "unsigned", "invoice"}
@@ -200,6 +201,15 @@ async def test_an_attorney_cannot_look_for_what_is_masked(here: Clinic, asked: s
     assert (await here.fhir.get(f"/{asked}", token=token)).status_code == 400
     granular = await here.attorney("user/Patient.rs?identifier=999-12-3456")
     assert await here.status(granular, "patient") == 404
+
+
+async def test_an_attorney_cannot_look_for_what_is_masked_by_a_clinics_own_parameter(here: Clinic) -> None:
+    kin = parameter("kin", type="string", expression="Patient.contact.name.family")
+    await searchable(here.fhir, kin)
+    assert len((await here.fhir.get("/Patient?kin=Kin")).json()["entry"]) == 2
+    token = await here.attorney()
+    for asked in ("Patient?kin=Kin", "Patient?_sort=kin", "Observation?subject:Patient.kin=Kin"):
+        assert (await here.fhir.get(f"/{asked}", token=token)).status_code == 400, asked
 
 
 async def test_an_attorney_asks_in_tasks_of_own_cases_and_sees_no_others(here: Clinic) -> None:
