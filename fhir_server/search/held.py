@@ -21,6 +21,8 @@ _KINDS = " and c.kind = any(%s::text[])"
 _CASES = (
     "array(select a.case_key from case_attorney a join release_of_information r"
     " on r.tenant_id = a.tenant_id and r.case_key = a.case_key and (r.person_id is null or r.person_id = a.person_id)"
+    # Whoever released the case is its patient still: a case that was corrected to be another's is released anew.
+    " join clinic_case o on o.tenant_id = r.tenant_id and o.case_key = r.case_key and o.patient = r.patient"
     " where a.tenant_id = %s and a.person_id = %s"
     " and a.valid_from <= %s and (a.valid_to is null or a.valid_to > %s)"
     " and r.valid_from <= %s and r.expires > %s and (r.revoked_at is null or r.revoked_at > %s))"

@@ -64,7 +64,7 @@ class Clinic(msgspec.Struct):
             await self.run(
                 "insert into release_of_information (tenant_id, case_key, patient, valid_from, expires)"
                 " values (%s, %s, %s, %s, %s)",
-                self.key(case), self.key("patient"), since, since + timedelta(days=30),
+                self.key(case), self.key(case.replace("case", "patient")), since, since + timedelta(days=30),
             )  # fmt: skip
         return await token_of(self.fhir, person, scope)
 

@@ -160,6 +160,15 @@ async def test_an_attorney_without_a_release_or_of_another_case_sees_nothing(her
     assert await here.seen(await here.attorney(case="case2")) == {"patient2"}
 
 
+async def test_a_release_of_one_patient_opens_nothing_of_another_whose_the_case_becomes(here: Clinic) -> None:
+    token, fhir, case = await here.attorney(), here.fhir, here.places["case"]
+    assert (await here.status(token, "case"), await here.status(token, "patient")) == (200, 200)
+    corrected = (await fhir.get(f"/{case}")).json() | {"patient": {"reference": here.places["patient2"]}}
+    assert (await fhir.put(f"/{case}", json=corrected)).status_code == 200
+    assert [await here.status(token, name) for name in ("case", "patient", "patient2")] == [404] * 3
+    assert "Family" not in (await fhir.get("/Patient", token=token)).text
+
+
 async def test_what_is_released_later_is_not_released_yet(here: Clinic) -> None:
     token = await here.attorney()
     await here.release("result")
