@@ -23,7 +23,7 @@ from fhir_server.smart.permissions import ways
 from fhir_server.smart.policy import visible
 from fhir_server.smart.reach import Who, reach
 from fhir_server.smart.roles import rules_for
-from fhir_server.smart.scopes import parse_scopes
+from fhir_server.smart.scopes import is_whole, parse_scopes
 from fhir_server.store import clients, people, special
 from fhir_server.store.clients import Client
 from fhir_server.store.people import Colleague
@@ -82,8 +82,8 @@ def _administers(ctx: Context) -> bool:
     """Tell whether the one who asks may know of everybody: the clinic's admin, or a client that may do everything."""
     grant = ctx.grant
     if grant.member:
-        return grant.member.role == "clinic-admin" and grant.purpose is None
-    return any(s.context == "system" and s.type == "*" and s.interactions == "cruds" for s in grant.scopes)
+        return grant.member.role == "clinic-admin" and grant.purpose is None and is_whole(grant.scopes, "user")
+    return is_whole(grant.scopes, "system", "cruds")
 
 
 async def _ways(service: Service, ctx: Context, resource_type: str, rid: int) -> list[_Way]:

@@ -13,6 +13,7 @@ from fhir_server.context import Context
 from fhir_server.errors import Forbidden
 from fhir_server.search.hashing import Hasher
 from fhir_server.smart.roles import RULES
+from fhir_server.smart.scopes import is_whole
 from fhir_server.store import clients, people, reviews, special
 from fhir_server.store.database import Database
 from fhir_server.store.reviews import Reach
@@ -61,6 +62,6 @@ async def review(db: Database, hasher: Hasher, ctx: Context, since: timedelta) -
 
 def _require(ctx: Context) -> None:
     grant = ctx.grant
-    runs = any(s.context == "system" and s.type == "*" and s.interactions == "cruds" for s in grant.scopes)
-    if grant.purpose or not (grant.member.role == "clinic-admin" if grant.member else runs):
+    runs, sees = is_whole(grant.scopes, "system", "cruds"), is_whole(grant.scopes, "user")
+    if grant.purpose or not (sees and grant.member.role == "clinic-admin" if grant.member else runs):
         raise Forbidden("the review of access is for the clinic's admin")

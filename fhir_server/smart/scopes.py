@@ -64,3 +64,10 @@ def require_scopes(text: str) -> tuple[Scope, ...]:
 def covers(scopes: Iterable[Scope], resource_type: str, letter: str) -> tuple[Scope, ...]:
     """Return the scopes that allow interaction `letter` (one of c r u d s) on this type."""
     return tuple(s for s in scopes if s.type in ("*", resource_type) and letter in s.interactions)
+
+
+def is_whole(scopes: Iterable[Scope], context: str, letters: str = "r") -> bool:
+    """Tell whether one scope allows these interactions on every row of every type, as far as its context reaches."""
+    return any(
+        s.context == context and s.type == "*" and not s.params and {*letters} <= {*s.interactions} for s in scopes
+    )

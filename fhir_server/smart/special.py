@@ -19,6 +19,7 @@ from fhir_server.context import Context, Tenant, fhir_base
 from fhir_server.errors import Conflict, Forbidden, Invalid, NotFound
 from fhir_server.search.hashing import Hasher
 from fhir_server.smart import opaque
+from fhir_server.smart.scopes import is_whole
 from fhir_server.smart.signin import Refused, SignIn
 from fhir_server.smart.tokens import mint
 from fhir_server.smart.told import CLIENT, Source
@@ -156,13 +157,11 @@ class Special(msgspec.Struct, frozen=True):
 def whose(ctx: Context) -> int | None:
     """Return the person who sees their own accesses alone, None for who sees all. Raises Forbidden for nobody."""
     member = ctx.grant.member
-    if ctx.grant.purpose is not None or (member is None and not _runs_all(ctx)):
+    if ctx.grant.purpose is not None or (member is None and not is_whole(ctx.grant.scopes, "system", "cruds")):
         raise Forbidden("special access is seen by people of this clinic, in their own name")
+    if member and not is_whole(ctx.grant.scopes, "user"):
+        raise Forbidden("this needs a sign-in, or a token with user/*.rs")
     return None if member is None or member.role == "clinic-admin" else member.person
-
-
-def _runs_all(ctx: Context) -> bool:
-    return any(s.context == "system" and s.type == "*" and s.interactions == "cruds" for s in ctx.grant.scopes)
 
 
 def _row(one: Opened, subject: str, now: datetime) -> Audited:

@@ -18,6 +18,7 @@ from fhir_server.store import people, sessions
 from fhir_server.store.people import Person
 from tests.fhir import Client
 from tests.http.clinic import Clinic, clinic
+from tests.people import member
 from tests.signin import Visitor, app_for, session_of, somebody, visitor
 
 REASON = "unconscious in the emergency room"
@@ -208,3 +209,23 @@ async def test_a_super_admin_reads_in_one_clinic_by_a_support_session(
         assert await here.status(token, "patient") == 401
     async with signed_in(here.fhir, "clinic-admin") as nobody:
         assert (await nobody.opens("/support-sessions")).status_code == 403
+
+
+async def test_an_app_that_was_let_see_less_sees_nothing_of_special_access(here: Clinic, doctor: Someone) -> None:
+    assert (await doctor.opens("/break-glass", patient=here.places["patient"])).status_code == 201
+    admin = await member(here.fhir, "clinic-admin")
+    api = here.fhir.base.removesuffix("/fhir") + "/api"
+
+    async def asked(path: str, token: str) -> httpx.Response:
+        return await here.fhir.http.get(api + path, headers={"authorization": f"Bearer {token}"})
+
+    for path in ("/special-access", "/access-review"):
+        for scope in ("openid", "patient/*.cruds", "user/Patient.rs", "user/*.cruds?_tag=x"):
+            token = await here.fhir.token(scope, subject=admin.sub, patient="p")
+            assert (await asked(path, token)).status_code == 403, (path, scope)
+        assert (await asked(path, await here.fhir.token("system/*.cruds?_tag=x"))).status_code == 403
+        assert (await asked(path, await here.fhir.token("user/*.rs", subject=admin.sub))).status_code == 200
+    for of, others in (("user/*.rs", True), ("user/Patient.r", False)):
+        token = await here.fhir.token(of, subject=admin.sub)
+        told = await here.fhir.get(f"/{here.places['patient']}/$explain-access", token=token)
+        assert ('"who"' in told.text) is others
