@@ -14,7 +14,7 @@ from fhir_server.store import messages
 from fhir_server.store.database import Database
 from mappings.ack import AckError, ack
 from mappings.ack_mode import awaits_application, on_processing
-from mappings.header import header
+from mappings.header import Header
 
 # HL7 table 0357 by the code of an issue: https://hl7.org/fhir/R4/valueset-issue-type.html
 _CODES = {"required": "101", "value": "102", "structure": "100", "code-invalid": "103", "not-supported": "200",
@@ -22,9 +22,8 @@ _CODES = {"required": "101", "value": "102", "structure": "100", "code-invalid":
 _FIRST, _LONGEST = 0.005, 0.2
 
 
-def answer(raw: bytes, issues: Sequence[Issue], done: bool, control_id: str, now: datetime) -> bytes | None:
+def answer(head: Header, issues: Sequence[Issue], done: bool, control_id: str, now: datetime) -> bytes | None:
     """Return what the sender is told of a message that is done or given up; None where it wants no answer."""
-    head = header(raw)
     code = on_processing(head, done) if awaits_application(head) else None
     if code is None:
         return None

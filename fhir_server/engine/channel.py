@@ -45,6 +45,7 @@ class Channel(msgspec.Struct, frozen=True):
     `senders` are (MSH-3, MSH-4); `types` are `ORU`, for every event of it, or `ORU^R01`; `versions` are beginnings:
     `2.5` takes 2.5.1; `networks` are where senders may be. `closed` is why nothing at all is taken.
     `applied`: answers wait so many seconds for the message to be processed; None: they go out once it is stored.
+    `original`: MSH-15 and MSH-16 are not looked at, and every message is answered.
     """
 
     name: str
@@ -58,7 +59,12 @@ class Channel(msgspec.Struct, frozen=True):
     profile: SenderProfile = SenderProfile()
     retry: Retry | None = None
     applied: float | None = None
+    original: bool = False
     closed: AckError | None = None
+
+    def heard(self, header: Header) -> Header:
+        """Return the header as this channel hears it: one in original mode does not hear MSH-15 and MSH-16."""
+        return msgspec.structs.replace(header, accept_ack="", application_ack="") if self.original else header
 
     def refusals(self, header: Header) -> list[AckError]:
         """Return why a message with this MSH is not taken: faults of the MSH itself first, then of this channel."""
@@ -72,8 +78,8 @@ Route = Callable[[Header, Peer], Channel]
 
 
 def catch_all(tenant: Tenant, name: str = "mllp", profile: SenderProfile | None = None) -> Channel:
-    """Return a channel that takes every message of every sender: for a demo, never for a clinic."""
-    return Channel(name, tenant, profile=profile or SenderProfile())
+    """Return a channel that takes every message of every sender, in original mode: for a demo, never for a clinic."""
+    return Channel(name, tenant, profile=profile or SenderProfile(), original=True)
 
 
 def always(channel: Channel) -> Route:

@@ -147,6 +147,7 @@ def compiled(tenant: Tenant, given: Definition, state: ChannelState) -> Channel:
         profile=SenderProfile(profile.scope, profile.zone, profile.systems, profile.code_systems),
         retry=Retry(retry.attempts, retry.base, retry.most) if retry else None,
         applied=given.ack.seconds if given.ack.when == "applied" else None,
+        original=given.ack.mode == "original",
         closed=_NOT_NOW if state == "draining" else None,
     )
 

@@ -72,6 +72,7 @@ class Receiver:
         """
         head = _header(data)
         channel = self._route(head, peer)
+        head = channel.heard(head)
         refusals = channel.refusals(head)
         waits = channel.applied is not None and not refusals and awaits_application(head)
         answer = None if waits else self._answer(head, "refused" if refusals else "kept", refusals)
@@ -86,6 +87,7 @@ class Receiver:
         """Keep bytes that are no message; only the sender of one that is too long is answered."""
         head = _header(data)
         channel = self._route(head, peer)
+        head = channel.heard(head)
         problem = AckError("MSH", "200", f"{_FAULTS[reason]} ({size} bytes)")
         answer = self._answer(head, "refused", [problem]) if reason == "too-large" else None
         kept = await self._keep(channel, head, self._item(channel, head, data, peer, answer, [problem]))

@@ -30,6 +30,7 @@ from fhir_server.store import attempts, channels, inbox, tickets
 from fhir_server.store.bell import Bell
 from fhir_server.store.database import Stale, Tx
 from fhir_server.store.inbox import Claimed, Closed
+from mappings.header import header
 
 log = structlog.get_logger(__name__)
 _DEADLY = "{} processes ended while they worked on this message: memory or a fault of ours; it is not tried again"
@@ -219,7 +220,8 @@ class Worker:
         channel = await self._channel_of(message.tenant_id, message.channel)
         if channel.applied is None:
             return None
-        return answer(message.raw, closed.reason, closed.state == "done", self._new_id(), self._clock())
+        head = channel.heard(header(message.raw))
+        return answer(head, closed.reason, closed.state == "done", self._new_id(), self._clock())
 
     async def _prepared(self, tx: Tx, claimed: Claimed) -> Work:
         channel = await self._channel_of(claimed.tenant_id, claimed.channel)

@@ -61,8 +61,12 @@ class Tries(Part, frozen=True):
 
 
 class Ack(Part, frozen=True):
-    """When a message is acknowledged: once it is stored, or once it is processed, within so many seconds."""
+    """When a message is acknowledged: once it is stored, or once it is processed, within so many seconds.
 
+    `mode` says whether MSH-15 and MSH-16 decide on the acknowledgement, or every message gets one in original mode.
+    """
+
+    mode: Literal["msh", "original"] = "msh"
     when: Literal["commit", "applied"] = "commit"
     seconds: float = 20.0
 

@@ -275,3 +275,10 @@ async def test_who_is_not_answered_in_time_asks_again_and_learns_what_became_of_
     await house.drain()
     assert code(await house.door.message(first, PEER)) == "AA"
     assert len([m for m in await kept(house.concord.db, house.north) if m.control_id == "late"]) == 1
+
+
+@pytest.mark.parametrize(("accept", "application"), [("AL", "NE"), ("NE", "NE"), ("ER", "")])
+async def test_a_channel_in_original_mode_answers_every_message(house: House, accept: str, application: str) -> None:
+    await house.apply(house.north, ack={"mode": "original"})
+    await house.until(adt("ID"), _is("AA"))
+    assert code(await house.door.message(_wanting(adt("good"), accept, application), PEER)) == "AA"

@@ -141,9 +141,9 @@ def test_a_backend_service_is_registered_gets_a_token_and_is_disabled(demo: Serv
     assert "Warehouse" in concord("client", "list", *where).stdout
     concord("client", "disable", client_id, *where)
     assert ask().status_code == 401
-    private = concord("client", "add", "x", "--jwks", str(tmp_path), "--scopes", "user/*.rs", *where, check=False)
+    private = concord("client", "add", "x", "--jwks", str(keys), "--scopes", "user/*.rs", *where, check=False)
     assert private.returncode == 1
-    assert "system/" in private.stderr
+    assert "a backend service has neither" in private.stderr
 
 
 def test_a_second_server_on_the_folder_is_refused_with_the_reason(demo: Serve, told: str) -> None:

@@ -68,7 +68,7 @@ async def test_one_that_was_stopped_for_its_time_is_told_too(server_dsn: str, ad
 
 async def test_a_storm_of_them_is_told_in_few_lines(server_dsn: str, admin_dsn: str) -> None:
     async with served(server_dsn, slow_search_ms=1, slow_searches_per_minute=2) as client:
-        await client.get("/Patient")
+        await client.get("/Patient/none")
         with capture_logs() as logs:
             async with standing_still(admin_dsn):
                 tasks = [asyncio.create_task(client.get("/Patient?name=a")) for _ in range(6)]
