@@ -27,7 +27,9 @@ class Standing(msgspec.Struct, frozen=True):
 MAY_BREAK_GLASS = ("physician", "clinic-admin")
 _SQL = """
 select
-    (select g.revoked is null and (g.expires is null or g.expires > %s) from oauth_grant g
+    (select g.revoked is null and (g.expires is null or g.expires > %s)
+            and (g.session is null or exists (select from session n where n.hash = g.session and n.expires > %s))
+     from oauth_grant g
      where g.tenant_id = %s and g.id = %s),
     (select c.disabled is null from oauth_client c where c.tenant_id = %s and c.client_id = %s),
     p.id, p.disabled is null, coalesce(m.role, case when p.super_admin then 'super-admin' end), m.reference,
@@ -43,7 +45,7 @@ left join special_access s on s.tenant_id = %s and s.id = %s and s.person_id = p
 async def of(db: Database, tenant_id: int, subject: str, client: str, grant_id: str | None, now: datetime) -> Standing:
     """Return how a token of this grant, client and subject stands."""
     who = subject if subject != client else None
-    values = (now, tenant_id, grant_id, tenant_id, client, tenant_id, now, who, tenant_id, tenant_id, grant_id)
+    values = (now, now, tenant_id, grant_id, tenant_id, client, tenant_id, now, who, tenant_id, tenant_id, grant_id)
     ((granted, served, person, enabled, role, reference, consents, is_super, kind, lives),) = await db.fetch(
         tenant_id, _SQL, values
     )

@@ -229,3 +229,12 @@ async def test_an_app_that_was_let_see_less_sees_nothing_of_special_access(here:
         token = await here.fhir.token(of, subject=admin.sub)
         told = await here.fhir.get(f"/{here.places['patient']}/$explain-access", token=token)
         assert ('"who"' in told.text) is others
+
+
+async def test_broken_glass_ends_with_the_sign_in(here: Clinic, doctor: Someone) -> None:
+    token = (await doctor.opens("/break-glass", patient=here.places["patient"])).json()["token"]
+    assert await here.status(token, "patient") == 200
+    async with here.fhir.concord.db.transaction(None) as tx:
+        sessions.end_all(tx, doctor.person.id)
+    here.fhir.clock.move(timedelta(seconds=2))
+    assert await here.status(token, "patient") == 401
