@@ -223,7 +223,7 @@ async def test_metadata_lists_it_when_it_can_be_searched_and_names_the_operation
     await fhir.delete("/SearchParameter/color")
     assert await _searched(fhir, "Patient", "color") == []
     (rest,) = (await fhir.get("/metadata")).json()["rest"]
-    by_type = {one["type"]: [op["name"] for op in one["operation"]] for one in rest["resource"]}
+    by_type = {one["type"]: [op["name"] for op in one.get("operation", ())] for one in rest["resource"]}
     assert "progress" in by_type["SearchParameter"]
     assert "progress" not in by_type["Patient"]
 
