@@ -85,7 +85,7 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     counter = desk(accounts.signin.sessions, concord.clock, door.gate.peers.address)
     who = Who(accounts.signin.sessions, door)
     pages.include_router(console.routes(counter, look, partial(stored_people.memberships, concord.db)))
-    pages.include_router(channels.routes(concord.db, door.authorize, concord.clock))
+    pages.include_router(channels.routes(concord.db, who.context))
     pages.include_router(signin.routes(counter, accounts.signin, accounts))
     pages.include_router(account.routes(counter, accounts))
     pages.include_router(people_door.routes(accounts, who, concord.base_url))

@@ -13,9 +13,8 @@ from rich.table import Table
 from fhir_server.commands.runtime import DataDir, TenantName, installation, run, settings_of, with_address
 from fhir_server.context import oauth_address
 from fhir_server.errors import Invalid, NotFound
-from fhir_server.smart import opaque
 from fhir_server.smart.registration import Registration, register
-from fhir_server.store import clients
+from fhir_server.store import clients, opaque
 from fhir_server.store.clients import Client, Kind
 
 app = typer.Typer(help="Register the applications that may ask for tokens.", no_args_is_help=True)

@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field
 
 from conformance.issue import error, outcome
 from fhir_server.context import Context, Grant
-from fhir_server.errors import FhirError, Forbidden, Invalid, NotFound
+from fhir_server.errors import FhirError, Invalid, NotFound
 from fhir_server.http.wire import failure_headers
-from fhir_server.smart.scopes import covers
+from fhir_server.smart.acts import require_operator
 from fhir_server.store import messages as stored
 from fhir_server.store.database import Database
 from fhir_server.store.inbox import State
@@ -45,10 +45,10 @@ def routes(db: Database, context_of: ContextOf) -> APIRouter:
     router = APIRouter(prefix="/{tenant}/api", tags=["clinic"])
 
     async def operator(request: Request, tenant: str) -> Grant:
-        return _require((await context_of(request, tenant)).grant, "r")
+        return require_operator((await context_of(request, tenant)).grant, "messages", "r")
 
     async def worker(request: Request, tenant: str) -> Grant:
-        return _require((await context_of(request, tenant)).grant, "u")
+        return require_operator((await context_of(request, tenant)).grant, "messages", "u")
 
     @router.get("/messages/counts")
     async def counts(grant: Grant = Depends(operator)) -> Mapping[str, int]:
@@ -74,17 +74,6 @@ def routes(db: Database, context_of: ContextOf) -> APIRouter:
         return {"state": "received"}
 
     return router
-
-
-def _require(grant: Grant, letter: str) -> Grant:
-    """Return a grant that may see what came, or have it worked again, which writes; raise Forbidden otherwise."""
-    supporting = grant.purpose == "SUPPORT" and letter == "r"
-    if grant.member and not supporting and (grant.member.role != "clinic-admin" or grant.purpose is not None):
-        raise Forbidden("messages are for the administrators of a clinic")
-    # Messages hold every kind of data, so only a token that may read, or write, every type reaches them.
-    if not [s for s in covers(grant.scopes, "*", letter) if s.type == "*" and s.context != "patient" and not s.params]:
-        raise Forbidden(f"messages need a token with system/*.{letter} or user/*.{letter}")
-    return grant
 
 
 def tell_failures(app: FastAPI) -> None:

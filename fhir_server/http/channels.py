@@ -10,17 +10,16 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel
 
-from fhir_server.clock import Clock
-from fhir_server.context import Grant
-from fhir_server.errors import Forbidden, NotFound
+from fhir_server.context import Context, Grant
+from fhir_server.errors import NotFound
 from fhir_server.operations import channels as operations
 from fhir_server.operations.channels import Editor
-from fhir_server.smart.scopes import covers
+from fhir_server.smart.acts import require_operator
 from fhir_server.store import channels
 from fhir_server.store.channels import ChannelState
 from fhir_server.store.database import Database
 
-Authorize = Callable[[str, str], Awaitable[Grant]]
+ContextOf = Callable[[Request, str], Awaitable[Context]]
 
 
 class ChannelRow(BaseModel):
@@ -56,16 +55,17 @@ class State(BaseModel):
     state: ChannelState
 
 
-def routes(db: Database, authorize: Authorize, clock: Clock) -> APIRouter:
-    """Return the routes; `authorize` turns an Authorization header at a tenant into its grant, or raises."""
+def routes(db: Database, context_of: ContextOf) -> APIRouter:
+    """Return the routes; `context_of` turns a request at a tenant, by token or session, into its context, or raises."""
     router = APIRouter(prefix="/{tenant}/api/channels", tags=["channels"])
 
     async def reader(request: Request, tenant: str) -> Grant:
-        return _require(await authorize(request.headers.get("authorization", ""), tenant), "r")
+        return require_operator((await context_of(request, tenant)).grant, "channels", "r")
 
     async def editor(request: Request, tenant: str) -> Editor:
-        grant = _require(await authorize(request.headers.get("authorization", ""), tenant), "u")
-        return Editor(grant.tenant.id, grant.subject, grant.client, clock())
+        ctx = await context_of(request, tenant)
+        grant = require_operator(ctx.grant, "channels", "u")
+        return Editor(grant.tenant.id, grant.subject, grant.client, ctx.now)
 
     @router.get("")
     async def list_(grant: Grant = Depends(reader)) -> list[ChannelRow]:
@@ -99,16 +99,3 @@ def routes(db: Database, authorize: Authorize, clock: Clock) -> APIRouter:
         return State(state=await operations.set_state(db, who, name, wanted.state))
 
     return router
-
-
-def _require(grant: Grant, letter: str) -> Grant:
-    """Return a grant that may see, or change, what concerns every kind of data; raise Forbidden otherwise.
-
-    A person's scopes say how far an app may go in their name: what they may do here, their role says.
-    """
-    supporting = grant.purpose == "SUPPORT" and letter == "r"
-    if grant.member and not supporting and (grant.member.role != "clinic-admin" or grant.purpose is not None):
-        raise Forbidden("channels are for the administrators of a clinic")
-    if not [s for s in covers(grant.scopes, "*", letter) if s.type == "*" and s.context != "patient" and not s.params]:
-        raise Forbidden(f"channels need a token with system/*.{letter} or user/*.{letter}")
-    return grant

@@ -136,15 +136,13 @@ class FhirDoor(msgspec.Struct, frozen=True):
             yield audit.of(grant, base)
 
     async def context(self, authorization: str, tenant_name: str, request_id: str) -> Context:
-        """Return the context of a request that is answered elsewhere, and audited there; raise as `authorize`."""
-        now = self.clock()
-        grant = await self.authorize(authorization, tenant_name)
-        return Context(grant, self._base(grant.tenant), in_milliseconds(now), request_id)
+        """Return the context of a request that is answered elsewhere, and audited there.
 
-    async def authorize(self, authorization: str, tenant_name: str) -> Grant:
-        """Return the grant of an Authorization header at a tenant; raise NotFound, Unauthorized or Forbidden."""
-        tenant = await self._tenant(tenant_name)
-        return await self._grant(authorization, tenant, self._base(tenant), self.clock())
+        Raises NotFound, Unauthorized or Forbidden.
+        """
+        tenant, now = await self._tenant(tenant_name), self.clock()
+        grant = await self._grant(authorization, tenant, self._base(tenant), now)
+        return Context(grant, self._base(tenant), in_milliseconds(now), request_id)
 
     async def _tenant(self, name: str) -> Tenant:
         tenant = await self.tenant_of(name)

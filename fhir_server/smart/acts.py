@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fhir_server.context import Context, Role
+from fhir_server.context import Context, Grant, Role
 from fhir_server.errors import Forbidden
 from fhir_server.smart.scopes import covers
 
@@ -49,3 +49,18 @@ def require(ctx: Context, act: str, resource_type: str = "") -> None:
     scopes = covers(grant.scopes, found.type or resource_type, found.letter)
     if not may or not any(scope.context == kind and not scope.params for scope in scopes):
         raise Forbidden(f"you may not {found.says}")
+
+
+def require_operator(grant: Grant, what: str, letter: str) -> Grant:
+    """Return a grant that may see (`letter` r) or change (u) what is of no single type: `what`, messages or channels.
+
+    A person is an administrator of the clinic, or sees in a support session; the scope is unlimited and of every type.
+    Raises Forbidden.
+    """
+    supporting = grant.purpose == "SUPPORT" and letter == "r"
+    if grant.member and not supporting and (grant.member.role != "clinic-admin" or grant.purpose is not None):
+        raise Forbidden(f"{what} are for the administrators of a clinic")
+    scopes = covers(grant.scopes, "*", letter)
+    if not any(scope.type == "*" and scope.context != "patient" and not scope.params for scope in scopes):
+        raise Forbidden(f"{what} need a token with system/*.{letter} or user/*.{letter}")
+    return grant

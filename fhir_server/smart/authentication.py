@@ -15,11 +15,11 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from fhir_server.context import Tenant, oauth_address
-from fhir_server.smart import assertion, opaque
+from fhir_server.smart import assertion
 from fhir_server.smart.assertion import Assertion
 from fhir_server.smart.jwks import KeySets
 from fhir_server.smart.refusal import Refusal
-from fhir_server.store import clients
+from fhir_server.store import clients, opaque
 from fhir_server.store.clients import Client
 from fhir_server.store.database import Database, Tx
 

@@ -13,14 +13,13 @@ from typing import Any, Literal
 import msgspec
 
 from fhir_server.context import Member, Tenant, fhir_base, oauth_address
-from fhir_server.smart import opaque
 from fhir_server.smart.asking import Asked, Fields, checked, require_redirect, single
 from fhir_server.smart.granting import REFRESH, require_usable, shared
 from fhir_server.smart.redirects import with_query
 from fhir_server.smart.refusal import Refusal
 from fhir_server.smart.rules import Rules
 from fhir_server.smart.scopes import parse_scope, parse_scopes
-from fhir_server.store import audit, authorizations, clients, codes, grants, launches
+from fhir_server.store import audit, authorizations, clients, codes, grants, launches, opaque
 from fhir_server.store.audit import Audited
 from fhir_server.store.authorizations import Pending
 from fhir_server.store.clients import Client

@@ -13,12 +13,11 @@ import msgspec
 
 from fhir_server.context import Tenant, fhir_base
 from fhir_server.errors import Forbidden, Unauthorized
-from fhir_server.smart import opaque
 from fhir_server.smart.authentication import Authentication, Proven, claimed
 from fhir_server.smart.granting import INTROSPECTION
 from fhir_server.smart.refusal import Refusal
 from fhir_server.smart.tokens import Verifier
-from fhir_server.store import audit, codes, grants
+from fhir_server.store import audit, codes, grants, opaque
 from fhir_server.store.audit import Audited
 from fhir_server.store.codes import Refresh
 from fhir_server.store.database import Database, Tx

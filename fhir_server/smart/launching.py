@@ -13,9 +13,8 @@ import msgspec
 from fhir_server.context import Member, Tenant, fhir_base
 from fhir_server.errors import NotFound
 from fhir_server.search.hashing import Hasher
-from fhir_server.smart import opaque
 from fhir_server.smart.redirects import with_query
-from fhir_server.store import audit, clients, launches
+from fhir_server.store import audit, clients, launches, opaque
 from fhir_server.store.audit import Audited
 from fhir_server.store.database import Database
 from fhir_server.store.launches import Launch

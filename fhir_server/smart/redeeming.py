@@ -14,14 +14,13 @@ import msgspec
 
 from fhir_server.context import Tenant, fhir_base, oauth_address
 from fhir_server.search.hashing import Hasher
-from fhir_server.smart import opaque
 from fhir_server.smart.authentication import Proven
 from fhir_server.smart.granting import LAUNCH, REFRESH, shared
 from fhir_server.smart.identity import id_token
 from fhir_server.smart.pkce import require_verifier
 from fhir_server.smart.refusal import Refusal
 from fhir_server.smart.tokens import mint
-from fhir_server.store import audit, codes, grants, keys
+from fhir_server.store import audit, codes, grants, keys, opaque
 from fhir_server.store.audit import Audited
 from fhir_server.store.codes import Code, Refresh
 from fhir_server.store.database import Database, Tx

@@ -13,14 +13,13 @@ from typing import Any
 import msgspec
 
 from fhir_server.errors import Invalid
-from fhir_server.smart import opaque
 from fhir_server.smart.assertion import require_jwks
 from fhir_server.smart.granting import IDENTITY, INTROSPECTION, LAUNCH, REFRESH
 from fhir_server.smart.granular import check
 from fhir_server.smart.redirects import origin_of, require_address, require_origin, require_redirect_uri
 from fhir_server.smart.rules import Rules
 from fhir_server.smart.scopes import parse_scope, parse_scopes
-from fhir_server.store import clients
+from fhir_server.store import clients, opaque
 from fhir_server.store.clients import Client, Kind
 from fhir_server.store.database import Database
 

@@ -18,12 +18,11 @@ from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Context, Tenant, fhir_base
 from fhir_server.errors import Conflict, Forbidden, Invalid, NotFound
 from fhir_server.search.hashing import Hasher
-from fhir_server.smart import opaque
 from fhir_server.smart.scopes import is_whole
 from fhir_server.smart.signin import Refused, SignIn
 from fhir_server.smart.tokens import mint
 from fhir_server.smart.told import CLIENT, Source
-from fhir_server.store import audit, grants, keys, people, resources, special
+from fhir_server.store import audit, grants, keys, opaque, people, resources, special
 from fhir_server.store.audit import Audited
 from fhir_server.store.database import Database
 from fhir_server.store.grants import OauthGrant

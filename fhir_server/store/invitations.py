@@ -6,8 +6,8 @@ from datetime import datetime
 
 import msgspec
 
+from fhir_server.store import opaque
 from fhir_server.store.database import Database, Tx
-from fhir_server.store.sessions import hashed, new_token
 
 
 class Invitation(msgspec.Struct, frozen=True):
@@ -29,10 +29,10 @@ where i.hash = %s and i.used is null and i.expires > %s and p.disabled is null
 
 def invite(tx: Tx, person: int, now: datetime, expires: datetime, *, clears_factors: bool = False) -> str:
     """Queue an invitation in place of the person's earlier ones and return its token."""
-    token = new_token()
+    token = opaque.new()
     tx.defer("update invitation set used = %s where person_id = %s and used is null", (now, person))
     sql = "insert into invitation (hash, person_id, clears_factors, created, expires) values (%s, %s, %s, %s, %s)"
-    tx.defer(sql, (hashed(token), person, clears_factors, now, expires))
+    tx.defer(sql, (opaque.hashed(token), person, clears_factors, now, expires))
     return token
 
 
@@ -47,7 +47,7 @@ def void_resets(tx: Tx, person: int, now: datetime) -> None:
 
 async def find(db: Database, token: str, now: datetime) -> Invitation | None:
     """Return the open invitation of a link, or None."""
-    rows = await db.fetch(None, _FIND, (hashed(token), now))
+    rows = await db.fetch(None, _FIND, (opaque.hashed(token), now))
     return Invitation(*rows[0]) if rows else None
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from datetime import datetime, timedelta
 
 import msgspec
 
+from fhir_server.store import opaque
 from fhir_server.store.database import Database, Tx
 
 # A session that is used is written down as used no more often than this.
@@ -44,16 +43,6 @@ values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 
-def new_token() -> str:
-    """Return a token for a cookie or a link: 256 bits that nobody guesses."""
-    return secrets.token_urlsafe(32)
-
-
-def hashed(token: str) -> bytes:
-    """Return what is stored of a token."""
-    return hashlib.sha256(token.encode()).digest()
-
-
 class Start(msgspec.Struct, frozen=True, kw_only=True):
     """A session to begin: `verified` None where the second factor is still to come."""
 
@@ -68,16 +57,16 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 def begin(tx: Tx, start: Start) -> str:
     """Queue a session and return its token."""
-    token = new_token()
+    token = opaque.new()
     times = (start.now, start.now, start.expires, start.verified)
-    tx.defer(_ADD, (hashed(token), start.person, *times, start.method, start.address, start.agent))
+    tx.defer(_ADD, (opaque.hashed(token), start.person, *times, start.method, start.address, start.agent))
     return token
 
 
 async def find(db: Database, token: str, now: datetime, idle: timedelta) -> Session | None:
     """Return the live session of a token; None for any other text."""
     sql = f"{_SELECT} where s.hash = %s and {_LIVE}"
-    rows = await db.fetch(None, sql, (hashed(token), now, now - idle))
+    rows = await db.fetch(None, sql, (opaque.hashed(token), now, now - idle))
     return _session(rows[0]) if rows else None
 
 

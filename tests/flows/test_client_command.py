@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_server.smart import opaque
-from fhir_server.store import clients, keys, tenants
+from fhir_server.store import clients, keys, opaque, tenants
 from fhir_server.store.database import Database
 from tests.apps import REDIRECT, jwks
 

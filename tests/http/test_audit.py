@@ -223,9 +223,14 @@ async def test_the_clinics_api_is_audited_and_shows_nothing_that_cannot_be(
         headers = {"authorization": f"Bearer {await fhir.token('system/*.rs')}"}
         assert (await http.get(f"{api}/messages?limit=5", headers=headers)).status_code == 200
         assert (await http.get(f"{api}/messages")).status_code == 401
+        assert (await http.get(f"{api}/channels", headers=headers)).status_code == 200
         told = [(row["action"], row["outcome"], row["subject"], row["query"]) for row in await trail(fhir)]
         asked = b"GET /clinic/api/messages"
-        assert told == [("api", 200, "tester", asked + b"?limit=5"), ("api", 401, None, asked)]
+        assert told == [
+            ("api", 200, "tester", asked + b"?limit=5"),
+            ("api", 401, None, asked),
+            ("api", 200, "tester", b"GET /clinic/api/channels"),
+        ]
         with psycopg.connect(postgres.admin_dsn(fresh_name), autocommit=True) as admin:
             admin.execute("revoke insert on audit from concord_server")
         answer = await http.get(f"{api}/messages/counts", headers=headers)

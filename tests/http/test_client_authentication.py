@@ -12,8 +12,7 @@ from urllib.parse import quote_plus
 import httpx
 import pytest
 
-from fhir_server.smart import opaque
-from fhir_server.store import clients
+from fhir_server.store import clients, opaque
 from tests.apps import App, app
 from tests.fhir import Client
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from fhir_server.smart.authorize import Actor
-from fhir_server.store import clients, people, sessions
+from fhir_server.store import clients, opaque, people, sessions
 from fhir_server.store.clients import Kind
 from fhir_server.store.sessions import Start
 from tests.apps import actor, app
@@ -144,7 +144,7 @@ async def test_online_access_ends_with_the_sign_in_and_offline_access_does_not(f
         method="password", address=None, agent=None,
     )  # fmt: skip
     async with fhir.concord.db.transaction(None) as tx:
-        session = sessions.hashed(sessions.begin(tx, start))
+        session = opaque.hashed(sessions.begin(tx, start))
     signed_in = msgspec.structs.replace(actor(fhir, person), session=session)
     online = await asking.granted(signed_in, "user/*.rs online_access")
     offline = await asking.granted(signed_in, "user/*.rs offline_access")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fhir_server.errors import Invalid
-from fhir_server.smart import opaque
 from fhir_server.smart.registration import Registration, registered
+from fhir_server.store import opaque
 from tests.apps import jwks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Codes, refresh tokens, handles and client secrets: 256 random bits, of which only a hash is stored.
+"""Codes, refresh tokens, handles, client secrets, sessions and links: 256 random bits, of which only a hash is stored.
 
 https://www.rfc-editor.org/rfc/rfc6749#section-10.10
 """
