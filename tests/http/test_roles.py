@@ -13,7 +13,6 @@ from tests.fhir import Client
 from tests.house.tree import ROOT
 from tests.http.clinic import PSY, Clinic, clinic, document, note, result
 from tests.http.parameters import parameter, searchable
-from tests.http.test_clinic import Desk
 from tests.people import member, token_of
 
 ONE = {"patient", "result", "draft", "note", "unsigned", "invoice"}
