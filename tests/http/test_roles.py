@@ -146,7 +146,9 @@ async def test_an_attorney_sees_what_was_released_of_own_cases_while_the_release
     assert await here.status(token, "note") == 404
     counted = await fhir.get("/Observation?_summary=count", token=token)
     assert counted.json()["total"] == 1
-    await here.run("update release_of_information set revoked_at = now() where tenant_id = %s")
+    await here.run(
+        "update release_of_information set revoked_at = date_trunc('milliseconds', now()) where tenant_id = %s"
+    )
     assert await here.seen(token) == set()
     assert {await here.status(token, name) for name in ("patient", "result", "invoice", "case")} == {404}
 
