@@ -280,6 +280,8 @@ async def test_an_attorneys_page_touches_what_is_of_the_cases_alone(
         tenant,
         ("update resource set cases = array[%s::bigint], released_at = now() - interval '1 day'"
          " where tenant_id = %s and patient = %s", (case, tenant, patient)),
+        ("insert into clinic_case (tenant_id, case_key, id, patient, status) values (%s, %s, 'c', %s, 'active')"
+         " on conflict do nothing", (tenant, case, patient)),
         ("insert into case_attorney (tenant_id, case_key, person_id, role, valid_from)"
          " values (%s, %s, %s, 'lead', '2020-01-01')", (tenant, case, person.id)),
         ("insert into release_of_information (tenant_id, case_key, patient, valid_from, expires)"
