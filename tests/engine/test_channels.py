@@ -117,6 +117,10 @@ async def test_the_channel_that_says_more_about_the_sender_takes_the_message(hou
         while not await kept(house.concord.db, house.south):
             await house.door.message(_anew(adt("ID")), PEER)
             await asyncio.sleep(0.01)
+    north = len(await kept(house.concord.db, house.north))
+    assert code(await house.door.message(adt("last"), PEER)) == "AA"
+    assert (await kept(house.concord.db, house.south))[-1].control_id == "last"
+    assert len(await kept(house.concord.db, house.north)) == north
 
 
 async def test_what_a_channel_does_not_take_is_refused_in_its_own_clinic(house: House) -> None:
