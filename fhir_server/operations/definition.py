@@ -6,32 +6,21 @@ HL7 v2.5.1 chapter 2.9 (whom a message is from, what may be refused by its MSH a
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
 from typing import Literal
 from zoneinfo import available_timezones
 
 import msgspec
 
-from conformance.issue import Issue, error
+from conformance.issue import Issue
 from fhir_server.errors import Invalid
+from fhir_server.operations import sources
+from fhir_server.operations.part import Part, wrong
+from fhir_server.operations.sources import Mllp, Source
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 _TYPE = re.compile(r"[A-Z][A-Z0-9]{2}(\^[A-Z][A-Z0-9]{2})?\Z")
 _LONGEST_WAIT = 300.0
 _VERSION = re.compile(r"2(\.\d+){0,2}\Z")
-
-
-class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A part of a definition: a member that it does not know is refused, not ignored."""
-
-
-class Mllp(Part, frozen=True, tag="mllp", tag_field="kind"):
-    """Messages over MLLP. `peers` are the addresses and networks that may send; none listed: every address may."""
-
-    peers: tuple[str, ...] = ()
-
-
-Source = Mllp
 
 
 class Accepts(Part, frozen=True):
@@ -48,8 +37,8 @@ class Profile(Part, frozen=True):
 
     scope: str = ""
     zone: str = "UTC"
-    systems: dict[str, str] = {}
-    code_systems: dict[str, str] = {}
+    systems: dict[str, str] = msgspec.field(default_factory=dict)
+    code_systems: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Tries(Part, frozen=True):
@@ -101,31 +90,19 @@ def write(definition: Definition) -> bytes:
 def _problems(given: Definition) -> list[Issue]:
     found = []
     if not NAME.match(given.name):
-        found.append(_wrong("name", f"{given.name[:80]!r}: 1 to 63 of a-z 0-9 . _ -, a letter or digit first"))
-    found += [_wrong("source.peers", f"{p[:80]!r} is no address or network") for p in given.source.peers if not _net(p)]
+        found.append(wrong("name", f"{given.name[:80]!r}: 1 to 63 of a-z 0-9 . _ -, a letter or digit first"))
+    found += sources.problems(given.source)
     accepts = given.accepts
     found += [
-        _wrong("accepts.types", f"{t[:20]!r} is not like ORU or ORU^R01") for t in accepts.types if not _TYPE.match(t)
+        wrong("accepts.types", f"{t[:20]!r} is not like ORU or ORU^R01") for t in accepts.types if not _TYPE.match(t)
     ]
     found += [
-        _wrong("accepts.versions", f"{v[:20]!r} is not like 2.5") for v in accepts.versions if not _VERSION.match(v)
+        wrong("accepts.versions", f"{v[:20]!r} is not like 2.5") for v in accepts.versions if not _VERSION.match(v)
     ]
     if given.profile.zone and given.profile.zone not in available_timezones():
-        found.append(_wrong("profile.zone", f"{given.profile.zone[:80]!r} is no IANA time zone"))
+        found.append(wrong("profile.zone", f"{given.profile.zone[:80]!r} is no IANA time zone"))
     if given.retry and not (given.retry.attempts >= 1 and 0 < given.retry.base <= given.retry.most):
-        found.append(_wrong("retry", "attempts is 1 or more, base above 0 and most not below it"))
+        found.append(wrong("retry", "attempts is 1 or more, base above 0 and most not below it"))
     if not 0 < given.ack.seconds <= _LONGEST_WAIT:
-        found.append(_wrong("ack.seconds", f"above 0 and at most {_LONGEST_WAIT:g}"))
+        found.append(wrong("ack.seconds", f"above 0 and at most {_LONGEST_WAIT:g}"))
     return found
-
-
-def _wrong(path: str, text: str) -> Issue:
-    return error("value", text, f"Channel.{path}")
-
-
-def _net(text: str) -> bool:
-    try:
-        ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
