@@ -13,7 +13,7 @@ from fhir_server.smart import recovery, totp
 from fhir_server.smart.passwords import Passwords, require_password
 from fhir_server.smart.security_keys import SecurityKeys
 from fhir_server.smart.signin import WRONG_CODE, Entered, Refused, SignIn
-from fhir_server.smart.told import Source, tell
+from fhir_server.smart.told import Source, disconnect, tell
 from fhir_server.store import factors, invitations, people, sessions
 from fhir_server.store.database import Database, Tx
 from fhir_server.store.invitations import Invitation
@@ -63,6 +63,7 @@ class Accounts(msgspec.Struct, frozen=True):
                 raise NotFound("this link is no longer good")
             people.set_password(tx, person.id, hashed)
             sessions.end_all(tx, person.id)
+            await disconnect(tx, person.id, "password changed", now)
             if found.clears_factors:
                 factors.remove_all(tx, person.id)
             return await self.signin.begin(tx, person, source, now, None)
@@ -70,12 +71,13 @@ class Accounts(msgspec.Struct, frozen=True):
     # ---- the password, and sessions ------------------------------------------------------------------------------
 
     async def change_password(self, session: Session, new: str, source: Source, now: datetime) -> None:
-        """Set another password; all other sessions of the person end. Raises Invalid."""
+        """Set another password; the person's other sessions end, and what they allowed apps. Raises Invalid."""
         chosen = require_password(new, self.least, session.email, session.name)
         hashed = await self.passwords.hash(chosen)
         async with self.db.transaction(None) as tx:
             people.set_password(tx, session.person, hashed)
             sessions.end_all(tx, session.person, session.hash)
+            await disconnect(tx, session.person, "password changed", now)
             await self._tell(tx, "change-password", session, source, now)
 
     async def end_session(self, session: Session, hash_: bytes, source: Source, now: datetime) -> None:

@@ -27,7 +27,7 @@ _plain: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
 def _for_attorney(patient: Members) -> Members:
-    kept = _without(patient, ("contact", "extension", *_REPEATING))
+    kept = _without(patient, ("contact", "extension", "modifierExtension", *_REPEATING))
     identifiers = [raw for raw in _list.decode(kept.pop("identifier", msgspec.Raw(b"[]"))) if _harmless(raw)]
     return {**kept, "identifier": msgspec.Raw(msgspec.json.encode(identifiers))} if identifiers else kept
 

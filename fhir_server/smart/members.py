@@ -14,7 +14,7 @@ import msgspec
 from fhir_server.context import Role, Tenant
 from fhir_server.errors import Conflict, Forbidden, Invalid, NotFound
 from fhir_server.smart.accounts import Accounts, require_email
-from fhir_server.smart.told import Source, tell
+from fhir_server.smart.told import Source, disconnect, tell
 from fhir_server.store import audit, failures, invitations, people, sessions
 from fhir_server.store.audit import Audited
 from fhir_server.store.database import Tx
@@ -82,6 +82,7 @@ async def disable(accounts: Accounts, admin: Admin, person: Person) -> None:
     async with accounts.db.transaction(None) as tx:
         people.disable_in(tx, person.id, admin.now)
         sessions.end_all(tx, person.id)
+        await disconnect(tx, person.id, "person disabled", admin.now)
         await _tell_all(tx, admin, person, "disable-person")
 
 

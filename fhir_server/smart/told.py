@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from fhir_server.store import audit, people
+from fhir_server.store import audit, grants, people
 from fhir_server.store.audit import Audited
 from fhir_server.store.database import Tx
 
@@ -37,3 +37,10 @@ async def tell(
         told = {**detail, **({"address": source.address} if source.address else {})}
         row = Audited(at=now, action=action, subject=sub, client=CLIENT, outcome=outcome, detail=told)
         audit.record(tx, [row])
+
+
+async def disconnect(tx: Tx, person: int, reason: str, now: datetime) -> None:
+    """Queue the end of all that a person allowed apps in any clinic; the transaction is in one of them afterwards."""
+    for tenant_id in await people.tenants_of(tx, person):
+        tx.set_tenant(tenant_id)
+        grants.revoke_all(tx, person, reason, now)

@@ -76,6 +76,12 @@ def revoke(tx: Tx, grant_id: str, reason: str, now: datetime) -> None:
     tx.defer(sql, (now, reason, tx.tenant_id, grant_id))
 
 
+def revoke_all(tx: Tx, person: int, reason: str, now: datetime) -> None:
+    """Queue the end of all that a person allowed apps in the transaction's clinic: it does not come back with them."""
+    sql = "update oauth_grant set revoked = %s, reason = %s where tenant_id = %s and person_id = %s and revoked is null"
+    tx.defer(sql, (now, reason, tx.tenant_id, person))
+
+
 async def holder(tx: Tx, person: int) -> Holder | None:
     """Return a person as they are in this clinic now; None where they are let in no more."""
     sql = (

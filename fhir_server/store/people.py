@@ -11,6 +11,7 @@ import msgspec
 
 from fhir_server.context import Role, Tenant
 from fhir_server.errors import Conflict
+from fhir_server.store import grants
 from fhir_server.store.database import Database, Tx
 
 
@@ -120,9 +121,10 @@ def enrol_in(tx: Tx, person: int, role: Role, reference: str | None, now: dateti
 
 
 def leave(tx: Tx, person: int, now: datetime) -> None:
-    """Queue the end of a person's place in the transaction's clinic."""
+    """Queue the end of a person's place in the transaction's clinic, and of what they allowed apps there."""
     sql = "update membership set ended = %s where tenant_id = %s and person_id = %s and ended is null"
     tx.defer(sql, (now, tx.tenant_id, person))
+    grants.revoke_all(tx, person, "membership ended", now)
 
 
 async def held(tx: Tx, person: int) -> tuple[Role, str | None] | None:

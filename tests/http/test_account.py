@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fhir_server.store import factors
+from tests.apps import actor, app
 from tests.fhir import Client, running
 from tests.signin import PASSWORD, QUICK, Form, Visitor, app_for, app_of, let_in, session_of, somebody, visitor
 
@@ -27,6 +28,15 @@ async def test_another_password_ends_the_other_sessions_and_is_the_one_from_now_
         assert (await phone.get("/account")).url.path == "/login"
         assert (await phone.sign_in(person)).status_code == 401
         assert (await phone.sign_in(person, "six blue elephants")).url.path == "/login/second"
+
+
+async def test_another_password_ends_what_apps_were_allowed(quick: Client, ada: Visitor) -> None:
+    person, asking = await somebody(quick, "physician"), await app(quick)
+    given = await asking.granted(actor(quick, person), "user/*.rs offline_access")
+    await let_in(ada, person)
+    await ada.get("/account/password")
+    await ada.send("/account/password", password="six blue elephants", repeated="six blue elephants")
+    assert (await asking.refresh(given["refresh_token"])).json()["error"] == "invalid_grant"
 
 
 async def test_a_password_is_the_same_in_every_spelling_of_unicode(quick: Client, ada: Visitor) -> None:

@@ -11,7 +11,11 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from fhir_server.app.accounts import accounts_of
+from fhir_server.context import Tenant
+from fhir_server.smart import members
 from fhir_server.smart.authorize import Actor
+from fhir_server.smart.members import Admin
 from fhir_server.store import clients, opaque, people, sessions
 from fhir_server.store.clients import Kind
 from fhir_server.store.sessions import Start
@@ -153,3 +157,20 @@ async def test_online_access_ends_with_the_sign_in_and_offline_access_does_not(f
         sessions.end(tx, session)
     assert (await asking.refresh(online["refresh_token"])).json()["error"] == "invalid_grant"
     assert (await asking.refresh(offline["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize("out", ["end-role", "disable"])
+async def test_what_was_allowed_does_not_come_back_with_the_person(fhir: Client, out: str) -> None:
+    accounts, admin = accounts_of(fhir.concord), Admin("ada", "tests", fhir.clock())
+    asking, person = await app(fhir), await member(fhir, "physician", "Practitioner/eva")
+    given = await asking.granted(actor(fhir, person), "user/*.rs offline_access")
+    if out == "disable":
+        await members.disable(accounts, admin, person)
+        await members.enable(accounts, admin, person)
+    else:
+        tenant = Tenant(fhir.tenant_id, "clinic")
+        await members.end_role(accounts, admin, tenant, person)
+        await members.give_role(accounts, admin, tenant, person, "physician", "Practitioner/eva")
+    fhir.clock.move(timedelta(seconds=2))
+    assert (await asking.refresh(given["refresh_token"])).json()["error"] == "invalid_grant"
+    assert (await fhir.get("/Patient", token=given["access_token"])).status_code == 401
