@@ -67,7 +67,10 @@ class Directory:
             while True:
                 await bell.wait(every)
                 with suppress(Busy):
+                    before = dict(self._generations)
                     await self.look()
+                    if self._generations != before:
+                        log.info("channels changed", channels=len(self._known))
         finally:
             await bell.close()
 
