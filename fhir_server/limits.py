@@ -5,7 +5,19 @@ The defaults here are those of `settings.py`, which is where an installation set
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
+
 import msgspec
+
+
+async def read_up_to(parts: AsyncIterable[bytes], most: int) -> bytes:
+    """Return what comes in parts; raise ValueError as soon as it is more than `most` bytes."""
+    body = bytearray()
+    async for part in parts:
+        body += part
+        if len(body) > most:
+            raise ValueError(f"it has more than {most} bytes")
+    return bytes(body)
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from fhir_server.console.desk import Desk
 from fhir_server.context import Tenant
+from fhir_server.limits import read_up_to
 from fhir_server.smart.asking import Fields
 from fhir_server.smart.authorize import Authorization
 from fhir_server.smart.refusal import Refusal
@@ -44,25 +45,11 @@ def routes(desk: Desk, authorization: Authorization, tenant_of: TenantOf) -> API
 
 async def _fields(request: Request) -> Fields:
     """Return the fields of the address, or of the form; raise Refusal for what cannot be read."""
-    if request.method == "POST":
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-            raise Refusal("invalid_request", f"the body of this request is {_FORM}")
-        text = await _body(request)
-    else:
-        text = request.url.query
+    posted = request.method == "POST"
+    if posted and request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+        raise Refusal("invalid_request", f"the body of this request is {_FORM}")
     try:
+        text = (await read_up_to(request.stream(), _LARGEST)).decode() if posted else request.url.query
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
     except ValueError as problem:
-        raise Refusal("invalid_request", "the request cannot be read") from problem
-
-
-async def _body(request: Request) -> str:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _LARGEST:
-            raise Refusal("invalid_request", f"a form has at most {_LARGEST} bytes")
-    try:
-        return body.decode()
-    except ValueError as problem:
-        raise Refusal("invalid_request", "the form cannot be read") from problem
+        raise Refusal("invalid_request", f"the request cannot be read, or has more than {_LARGEST} bytes") from problem

@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fhir_server.errors import FhirError
+from fhir_server.limits import read_up_to
 from fhir_server.smart.sessions import Sessions, SignInNeeded, is_whole, own_path, sign_in_address
 from fhir_server.smart.told import Source
 from fhir_server.store.sessions import Session
@@ -79,7 +80,8 @@ class Desk(msgspec.Struct, frozen=True):
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
             raise await self.refused(request, "A form was expected here.", 415)
         try:
-            fields = parse_qsl(await _body(request), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+            text = (await read_up_to(request.stream(), _LARGEST)).decode()
+            fields = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
         except ValueError:
             raise await self.refused(request, "This form cannot be read.", 400) from None
         proof = dict(fields).get("proof", "")
@@ -165,12 +167,3 @@ def _here(request: Request) -> str:
         return "/account"
     query = request.url.query
     return request.url.path + (f"?{query}" if query else "")
-
-
-async def _body(request: Request) -> str:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _LARGEST:
-            raise ValueError("too large")
-    return body.decode()

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 
 from fhir_server.context import Tenant
 from fhir_server.errors import NotFound
+from fhir_server.limits import read_up_to
 from fhir_server.smart.introspection import Introspection
 from fhir_server.smart.issuing import Issuer
 from fhir_server.smart.refusal import Refusal
@@ -113,15 +114,11 @@ async def form_of(request: Request) -> dict[str, str]:
     """Return the fields of a form; raise Refusal for another kind of body, one too large, or a field that repeats."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         raise Refusal("invalid_request", f"the body of this request is {_FORM}")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _LARGEST:
-            raise Refusal("invalid_request", f"a form has at most {_LARGEST} bytes")
     try:
+        body = await read_up_to(request.stream(), _LARGEST)
         fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
     except ValueError as problem:
-        raise Refusal("invalid_request", "the form cannot be read") from problem
+        raise Refusal("invalid_request", f"the form cannot be read, or has more than {_LARGEST} bytes") from problem
     form = dict(fields)
     if len(form) < len(fields):
         raise Refusal("invalid_request", "a field of the form stands there twice")

@@ -86,14 +86,14 @@ def routes(special: Special, who: Who) -> APIRouter:
     async def break_glass(tenant: str, given: BreakGlass, request: Request) -> Token:
         """Open one patient's record for an emergency: to be read, for an hour at most, and reviewed afterwards."""
         session, clinic = await who.person(request, tenant)
-        opened = await special.break_glass(session, clinic, given.patient, given.wanted(), _source(request))
+        opened = await special.break_glass(session, clinic, given.patient, given.wanted(), _source(who, request))
         return _token(opened)
 
     @router.post("/support-sessions", status_code=201)
     async def support(tenant: str, given: Support, request: Request) -> Token:
         """Let a super admin read in this clinic for a while."""
         session, clinic = await who.person(request, tenant)
-        return _token(await special.support(session, clinic, given.wanted(), _source(request)))
+        return _token(await special.support(session, clinic, given.wanted(), _source(who, request)))
 
     @router.get("/special-access")
     async def listed(ctx: Context = Depends(asked), unreviewed: bool = False) -> list[AccessRow]:
@@ -118,5 +118,5 @@ def _token(opened: Given) -> Token:
     return Token(id=opened.id, token=opened.token, expires=opened.expires)
 
 
-def _source(request: Request) -> Source:
-    return Source(request.client.host if request.client else None, request.headers.get("user-agent"))
+def _source(who: Who, request: Request) -> Source:
+    return Source(who.door.gate.peers.address(request.scope) or None, request.headers.get("user-agent"))

@@ -18,6 +18,8 @@ from fhir_server.store import people, sessions
 from fhir_server.store.people import Person
 from tests.fhir import Client
 from tests.http.clinic import Clinic, clinic
+from tests.http.consents import REASON as REASONS
+from tests.http.consents import coded, consent, deny
 from tests.people import member
 from tests.signin import Visitor, app_for, session_of, somebody, visitor
 
@@ -92,6 +94,18 @@ async def test_broken_glass_opens_one_patients_record_to_be_read(here: Clinic, d
     stored = (await here.fhir.get(f"/{here.places['result']}")).json()
     assert (await here.fhir.put(f"/{here.places['result']}", json=stored, token=token)).status_code == 403
     assert (await here.fhir.delete(f"/{here.places['result']}", token=token)).status_code == 403
+
+
+@pytest.mark.parametrize(("purpose", "opens"), [(None, True), ("TREAT", True), ("BTG", False)])
+async def test_broken_glass_is_stopped_only_by_a_denial_that_names_it(
+    here: Clinic, doctor: Someone, purpose: str | None, opens: bool
+) -> None:
+    named = {"purpose": coded(REASONS, purpose)} if purpose else {}
+    await consent(here.fhir, deny(**named), of=here.places["patient"].removeprefix("Patient/"))
+    token = (await doctor.opens("/break-glass", patient=here.places["patient"])).json().get("token", "none")
+    assert (await here.status(token, "result") == 200) is opens
+    ordinary = await doctor.client.token("user/*.rs", subject=doctor.person.sub)
+    assert await here.status(ordinary, "result") == 404
 
 
 async def test_broken_glass_ends_by_itself_and_by_hand(here: Clinic, doctor: Someone, admin: Someone) -> None:
