@@ -38,6 +38,10 @@ class Failed(Exception):
     """A request that was sent and got no answer that can be used; the message is safe to show."""
 
 
+class TooLarge(Failed):
+    """An answer that is larger than what is taken; asked again, it would be no smaller."""
+
+
 class Answer(NamedTuple):
     """What came back: `headers` in lower case, `url` where it came from after redirects."""
 
@@ -47,12 +51,13 @@ class Answer(NamedTuple):
     url: str
 
 
-def origin(url: str) -> Origin:
+def origin(url: str, longest: int = _LONGEST_URL) -> Origin:
     """Return scheme, host and port of an http(s) URL; two places are the same where these are equal.
 
-    Raises Refused for another scheme, for userinfo, a fragment, and for what cannot be parsed.
+    Raises Refused for another scheme, for userinfo, a fragment, for more than `longest` characters, and for what
+    cannot be parsed.
     """
-    return _origin(_parsed(url))
+    return _origin(_parsed(url, longest))
 
 
 def is_public(address: str) -> bool:
@@ -80,7 +85,8 @@ class Web:
     """Sends requests; `allowed` names hosts (`HOST` or `HOST:PORT`) that may be private and may speak plain http.
 
     `most` bounds the bytes of an answer and `seconds` the time from the name's resolution to the last byte,
-    redirects included. `authorities` is a PEM file of further certificate authorities.
+    redirects included. `authorities` is a PEM file of further certificate authorities. `longest` bounds the
+    characters of a URL.
     """
 
     allowed: frozenset[str] = frozenset()
@@ -89,10 +95,11 @@ class Web:
     redirects: int = 3
     authorities: Path | None = None
     resolve: Resolve = resolved
+    longest: int = _LONGEST_URL
 
     def require(self, url: str) -> None:
         """Raise Refused for a URL that no request would go to, as far as its text tells."""
-        scheme, host, port = origin(url)
+        scheme, host, port = origin(url, self.longest)
         if scheme != "https" and not self._trusts(host, port):
             raise Refused("plain http is sent to no host but those that the installation allows")
 
@@ -110,8 +117,21 @@ class Web:
         except TimeoutError:
             raise Failed(f"no answer came within {self.seconds:g} s") from None
 
+    async def once(
+        self, through: Guarded, method: str, url: str, headers: Mapping[str, str], content: bytes = b""
+    ) -> Answer:
+        """Return the answer to a request over the kept connections of `through`; a redirect is an answer.
+
+        Raises Refused or Failed.
+        """
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await self._asked(through, method, url, headers, content)
+        except TimeoutError:
+            raise Failed(f"no answer came within {self.seconds:g} s") from None
+
     async def _followed(self, method: str, url: str, headers: dict[str, str], content: bytes) -> Answer:
-        meant = origin(url)
+        meant = origin(url, self.longest)
         for _ in range(self.redirects + 1):
             answer = await self._once(method, url, headers, content)
             place = answer.headers.get("location")
@@ -120,24 +140,27 @@ class Web:
             url = _joined(url, place)
             if method not in ("GET", "HEAD") and answer.status not in (307, 308):
                 method, content = "GET", b""
-            if origin(url) != meant:
+            if origin(url, self.longest) != meant:
                 if content:
                     raise Refused("the answer sends the request's body on to another origin")
                 headers = {name: value for name, value in headers.items() if name.lower() in _CARRIED}
         raise Failed(f"more than {self.redirects} redirects")
 
     async def _once(self, method: str, url: str, headers: Mapping[str, str], content: bytes) -> Answer:
-        self.require(url)
-        request = httpx.Request(
-            # Nothing is unpacked here, so that a small answer cannot become a large one.
-            method,
-            url,
-            headers={**headers, "accept-encoding": "identity", "connection": "close"},
-            content=content,
-        )
         async with Guarded(self) as transport:
-            response = await transport.handle_async_request(request)
+            return await self._asked(transport, method, url, {**headers, "connection": "close"}, content)
+
+    async def _asked(
+        self, transport: Guarded, method: str, url: str, headers: Mapping[str, str], content: bytes
+    ) -> Answer:
+        self.require(url)
+        # Nothing is unpacked here, so that a small answer cannot become a large one.
+        plain = {**headers, "accept-encoding": "identity"}
+        response = await transport.handle_async_request(httpx.Request(method, url, headers=plain, content=content))
+        try:
             body = await self._body(response)
+        finally:
+            await response.aclose()
         return Answer(response.status_code, dict(response.headers), body, url)
 
     async def _body(self, response: httpx.Response) -> bytes:
@@ -147,7 +170,7 @@ class Web:
         async for part in response.stream:  # type: ignore[union-attr]
             body += part
             if len(body) > self.most:
-                raise Failed(f"the answer is larger than {self.most} bytes")
+                raise TooLarge(f"the answer is larger than {self.most} bytes")
         return bytes(body)
 
     @cached_property
@@ -265,8 +288,8 @@ def _native(address: IPv6Address) -> bool:
     return address in _SPOKEN and address.sixtofour is None and address.teredo is None
 
 
-def _parsed(url: str) -> httpx.URL:
-    if len(url) > _LONGEST_URL or not url.isprintable() or "\\" in url or " " in url:
+def _parsed(url: str, longest: int) -> httpx.URL:
+    if len(url) > longest or not url.isprintable() or "\\" in url or " " in url:
         raise Refused("this is not a URL")
     try:
         found = httpx.URL(url)

@@ -29,7 +29,7 @@ FIELDS = frozenset(
 # The machine's words about itself; every other exception may quote a value that a client sent.
 _ABOUT_THE_MACHINE = (OSError, psycopg.OperationalError)
 # Libraries whose "info" is of no use to who runs Concord.
-_CHATTY = ("alembic", "uvicorn", "asyncio", "celery", "kombu")
+_CHATTY = ("alembic", "uvicorn", "asyncio", "celery", "kombu", "httpcore", "httpx")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
