@@ -24,6 +24,7 @@ from fhir_server.commands import (
     parts,
     send,
     serve,
+    simulate,
     sweep,
     tenant,
     token,
@@ -61,6 +62,7 @@ app.command()(migrate.migrate)
 app.command()(check.check)
 app.command()(token.token)
 app.command()(send.send)
+app.command()(simulate.simulate)
 app.command()(load.load)
 app.command()(sweep.sweep)
 app.command()(parameters.parameters)

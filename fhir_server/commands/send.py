@@ -94,21 +94,22 @@ async def _send_all(
 
 async def _send_one(sender: Sender, place: str, message: bytes) -> Sent:
     try:
-        return _read(place, await sender.send(message))
+        return Sent(place, *answered(await sender.send(message)))
     except NoAnswer as problem:
         return Sent(place, "none", str(problem))
     except (OSError, TimeoutError, ValueError) as problem:
         return Sent(place, "unsent", str(problem) or "the receiver did not take the connection in time")
 
 
-def _read(place: str, answer: bytes) -> Sent:
+def answered(answer: bytes) -> tuple[str, str]:
+    """Return the code of an acknowledgement (`empty` or `unreadable` where it has none), and what is said with it."""
     head = header(answer)
     text = answer.decode(head.codec, "replace")
     for line in text.split("\r"):
         if line.startswith("MSA"):
             fields = [*line.split(head.delimiters.field), "", "", ""]
-            return Sent(place, fields[1] or "empty", fields[3])
-    return Sent(place, "unreadable", "the answer has no MSA segment")
+            return fields[1] or "empty", fields[3]
+    return "unreadable", "the answer has no MSA segment"
 
 
 def _summary(sent: list[Sent]) -> None:
