@@ -7,14 +7,36 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a peer has proven to have the key of: `sha256:…` of the certificate, and that with all names in it.
+
+    A name has its kind before it: `dns:lab.example`, `cn:Northlab`, `subject:CN=Northlab,O=…` (certificates.py).
+    """
+
+    fingerprint: str
+    marks: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of a connection, as the operating system names it."""
+    """The other end of a connection, as the operating system names it, and what it has proven to be.
+
+    `door` is the port that it came to, where that is not the shared one of its kind; `client` is who an access token
+    was given to.
+    """
 
     host: str
     port: int
+    door: int | None = None
+    tls: bool = False
+    certificate: Certificate | None = None
+    client: str | None = None
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        where = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        if self.certificate:
+            return f"{where} {self.certificate.fingerprint}"
+        return f"{where} client {self.client}" if self.client else where
 
 
 class Handler(Protocol):

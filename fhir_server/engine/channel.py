@@ -43,7 +43,9 @@ class Channel(msgspec.Struct, frozen=True):
     """What one kind of sender may send, into one tenant. An empty set takes everything.
 
     `senders` are (MSH-3, MSH-4); `types` are `ORU`, for every event of it, or `ORU^R01`; `versions` are beginnings:
-    `2.5` takes 2.5.1; `networks` are where senders may be. `closed` is why nothing at all is taken.
+    `2.5` takes 2.5.1; `networks` are where senders may be, `certificates` and `clients` what they must have proven to
+    be (adapters.certificates.normal). `via` is the kind of its source, `port` one of its own, `tls` takes nothing in
+    plain text. `closed` is why nothing at all is taken.
     `applied`: answers wait so many seconds for the message to be processed; None: they go out once it is stored.
     `original`: MSH-15 and MSH-16 are not looked at, and every message is answered.
     """
@@ -51,6 +53,11 @@ class Channel(msgspec.Struct, frozen=True):
     name: str
     tenant: Tenant
     state: ChannelState = "running"
+    via: str = "mllp"
+    port: int | None = None
+    tls: bool = False
+    certificates: frozenset[str] = frozenset()
+    clients: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
     senders: frozenset[tuple[str, str]] = frozenset()
     types: frozenset[str] = frozenset()

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from math import inf
 
 import msgspec
 import structlog
 
+from adapters.certificates import normal
 from adapters.contract import Peer
 from fhir_server.context import Tenant
 from fhir_server.engine.channel import Channel, Retry, catch_all
+from fhir_server.engine.routing import UNKNOWN, Routes
 from fhir_server.errors import Busy, FhirError, NotFound
 from fhir_server.operations.definition import Definition, read
+from fhir_server.operations.sources import Http, Mllp
 from fhir_server.store import channels, tenants
 from fhir_server.store.bell import Bell
 from fhir_server.store.channels import ChannelState, StoredChannel
@@ -29,8 +32,6 @@ from mappings.mapped import SenderProfile
 log = structlog.get_logger(__name__)
 # Seconds after which what is known of channels is looked up anew; of one that is paused, it may be working by then.
 _LATER, _SOON = 5.0, 0.2
-_UNKNOWN = AckError("MSH-3", "204", "this sender is not known here")
-_AMBIGUOUS = AckError("MSH-3", "204", "more than one channel takes messages of this sender")
 _NOT_NOW = AckError("MSH", "207", "this channel takes no messages at the moment; send it again later")
 
 
@@ -44,6 +45,7 @@ class Directory:
         self._db = db
         self._quarantine = quarantine
         self._fallback = fallback
+        self._routes = Routes()
         self._known: dict[tuple[int, str], Channel] = {}
         self._generations: dict[int, int] = {}
         self._missing: set[tuple[int, str]] = set()
@@ -58,6 +60,7 @@ class Directory:
                 rest = {key: channel for key, channel in self._known.items() if key[0] != tenant.id}
                 self._known = rest | {(tenant.id, one.name): _compiled(tenant, one) for one in stored}
                 self._generations[tenant.id] = generation
+                self._routes = Routes(self._known.values())
         self._missing, self._looked = set(), looked
 
     async def follow(self, every: float) -> None:
@@ -93,37 +96,32 @@ class Directory:
         return catch_all(tenant, name)
 
     def route(self, header: Header, peer: Peer) -> Channel:
-        """Return the channel of a message by who sent it from where: the one that says most about its sender."""
-        fits = [channel for channel in self._known.values() if _fits(channel, header, peer)]
-        if not fits:
-            return self._fallback or self._refused(_UNKNOWN)
-        most = max(map(_says, fits))
-        best = [channel for channel in fits if _says(channel) == most]
-        if len(best) > 1:
-            return self._refused(_AMBIGUOUS)
-        return best[0]
+        """Return the channel of a message over MLLP by who sent it from where; one that refuses what no channel knows.
 
-    def _refused(self, why: AckError) -> Channel:
+        What is known of nobody goes to the fallback, unless it came to the port of a channel.
+        """
+        found = self._routes.over_mllp(header, peer)
+        if isinstance(found, Channel):
+            return found
+        if found is UNKNOWN and self._fallback and peer.door is None:
+            return self._fallback
         assert self._quarantine is not None
-        return Channel("unknown-sender", self._quarantine, closed=why)
+        return Channel("unknown-sender", self._quarantine, closed=found)
 
+    async def posted(self, tenant: Tenant, header: Header, peer: Peer) -> Channel:
+        """Return the channel of a message that a client of a tenant posts; one of the tenant that refuses the rest."""
+        if asyncio.get_running_loop().time() > self._looked + _SOON:
+            await self.look()
+        found = self._routes.over_http(tenant.id, header, peer)
+        return found if isinstance(found, Channel) else Channel("unknown-sender", tenant, closed=found)
 
-def _fits(channel: Channel, header: Header, peer: Peer) -> bool:
-    if channel.senders and (header.sender_app, header.sender_facility) not in channel.senders:
-        return False
-    return not channel.networks or _within(channel, peer.host)
-
-
-def _within(channel: Channel, host: str) -> bool:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return any(address in network for network in channel.networks)
-
-
-def _says(channel: Channel) -> tuple[bool, bool]:
-    return bool(channel.networks), bool(channel.senders)
+    def ports(self) -> dict[int, bool]:
+        """Return the ports that channels have for themselves, and whether each takes TLS alone."""
+        found: dict[int, bool] = {}
+        for channel in self._known.values():
+            if channel.port is not None:
+                found[channel.port] = found.get(channel.port, False) or channel.tls
+        return found
 
 
 def _compiled(tenant: Tenant, stored: StoredChannel) -> Channel:
@@ -136,13 +134,19 @@ def _compiled(tenant: Tenant, stored: StoredChannel) -> Channel:
 
 def compiled(tenant: Tenant, given: Definition, state: ChannelState) -> Channel:
     """Return the channel that a definition describes."""
-    takes, retry = given.accepts, given.retry
+    takes, retry, source = given.accepts, given.retry, given.source
     profile = given.profile
+    mllp = source if isinstance(source, Mllp) else Mllp()
     return Channel(
         given.name,
         tenant,
         state=state,
-        networks=tuple(ip_network(text, strict=False) for text in given.source.peers),
+        via=str(source.__struct_config__.tag),
+        port=mllp.port,
+        tls=mllp.tls or bool(mllp.certificates),
+        certificates=frozenset(map(normal, mllp.certificates)),
+        clients=frozenset(source.clients if isinstance(source, Http) else ()),
+        networks=tuple(ip_network(text, strict=False) for text in source.peers),
         senders=frozenset(takes.senders),
         types=frozenset(takes.types),
         processing_ids=frozenset(takes.processing_ids),
