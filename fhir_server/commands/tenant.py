@@ -73,7 +73,7 @@ def new_keys(
 
     async def work(dsn: str) -> None:
         async with installation(settings, dsn, name) as (concord, tenant):
-            for alg in (keys.ALGORITHM, keys.IDENTITY_ALGORITHM):
+            for alg in (keys.ALGORITHM, keys.IDENTITY_ALGORITHM, keys.ASSERTION_ALGORITHM):
                 made = await keys.rotate(concord.db, tenant.id, alg)
                 typer.echo(f"{alg} {made.kid}")
 

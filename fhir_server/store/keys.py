@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
 
 import msgspec
 from joserfc.jwk import ECKey, KeyParameters, RSAKey
@@ -17,9 +18,11 @@ from joserfc.jwk import ECKey, KeyParameters, RSAKey
 from fhir_server.errors import Invalid, Unreadable
 from fhir_server.store.database import Database
 
-# What signs access tokens, and what signs id_tokens: every OpenID Connect client knows the latter.
+# What signs access tokens, id_tokens (every OpenID Connect client knows it), and assertions for servers of others.
 ALGORITHM = "ES256"
 IDENTITY_ALGORITHM = "RS256"
+ASSERTION_ALGORITHM = "ES384"
+_CURVES: Mapping[str, Literal["P-256", "P-384"]] = MappingProxyType({ALGORITHM: "P-256", ASSERTION_ALGORITHM: "P-384"})
 _RSA_BITS = 2048
 _SEALED = "sealed"
 _SECRET_BYTES = 32
@@ -145,8 +148,8 @@ async def _first(db: Database, tenant_id: int, alg: str) -> SigningKey:
 async def _generated(tenant_id: int, alg: str) -> SigningKey:
     kid = secrets.token_urlsafe(16)
     about: KeyParameters = {"kid": kid, "alg": alg, "use": "sig"}
-    if alg == ALGORITHM:
-        made: ECKey | RSAKey = ECKey.generate_key("P-256", about, private=True)
+    if alg in _CURVES:
+        made: ECKey | RSAKey = ECKey.generate_key(_CURVES[alg], about, private=True)
     else:
         # The primes take a while, which other requests need not wait for.
         made = await asyncio.to_thread(RSAKey.generate_key, _RSA_BITS, about, private=True)
