@@ -54,7 +54,7 @@ class Grant(msgspec.Struct, frozen=True):
 
     `member` is the person who acts, None where a client acts for itself or a patient for themselves. `id` is that of
     the oauth_grant by which the token stands and falls, `purpose` what the access is for where it is special.
-    `consents` is False where it is known that no patient of the tenant denies anything.
+    `consents` is False where it is known that no patient of the tenant denies anything. `key` is its signer's `kid`.
     """
 
     tenant: Tenant
@@ -68,6 +68,7 @@ class Grant(msgspec.Struct, frozen=True):
     jti: str = ""
     purpose: Literal["BTG", "SUPPORT"] | None = None
     consents: bool = True
+    key: str | None = None
 
 
 class Note(msgspec.Struct, frozen=True):

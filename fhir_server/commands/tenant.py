@@ -66,9 +66,12 @@ def reindex(
 @app.command("new-keys")
 def new_keys(
     name: Annotated[str, typer.Argument(help="Name of the tenant, as it stands in addresses.")],
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="Let nothing count that older keys signed: for a key that others know.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Let new keys sign the tenant's tokens; those signed before stay good until they expire."""
+    """Let new keys sign the tenant's tokens; those signed before stay good until they expire, unless told otherwise."""
     settings = with_address(settings_of(data_dir=data_dir))
 
     async def work(dsn: str) -> None:
@@ -76,5 +79,7 @@ def new_keys(
             for alg in (keys.ALGORITHM, keys.IDENTITY_ALGORITHM, keys.ASSERTION_ALGORITHM):
                 made = await keys.rotate(concord.db, tenant.id, alg)
                 typer.echo(f"{alg} {made.kid}")
+            if revoke:
+                typer.echo(f"{await keys.revoke(concord.db, tenant.id)} older keys verify nothing any more")
 
     run(settings, work)

@@ -29,8 +29,8 @@ _CACHED = 10_000
 _LONGEST = 16_384
 
 KeyOf = Callable[[str], Awaitable[SigningKey | None]]
-# Of tenant, subject, client, oauth_grant and moment.
-StandingOf = Callable[[int, str, str, str | None, datetime], Awaitable[Standing]]
+# Of tenant, subject, client, oauth_grant, signing key and moment.
+StandingOf = Callable[[int, str, str, str | None, str | None, datetime], Awaitable[Standing]]
 
 
 def mint(
@@ -130,7 +130,7 @@ class Verifier:
 
     async def still(self, grant: Grant, now: datetime) -> Grant:
         """Return a grant of before as it stands now; raise Unauthorized where it was revoked meanwhile."""
-        standing = await self._standing_of(grant.tenant.id, grant.subject, grant.client, grant.id, now)
+        standing = await self._standing_of(grant.tenant.id, grant.subject, grant.client, grant.id, grant.key, now)
         if standing.fallen is not None:
             raise Unauthorized(standing.fallen)
         return msgspec.structs.replace(
@@ -178,7 +178,6 @@ def _checked(claims: dict[str, Any], key: SigningKey) -> Verified:
     tenant = Tenant(key.tenant_id, claims["tenant"])
     patient, encounter, grant_id = options
     scopes = parse_scopes(claims["scope"])
-    grant = Grant(
-        tenant, claims["sub"], claims["client_id"], scopes, patient, encounter, id=grant_id, jti=claims["jti"]
-    )
+    acts = claims["sub"], claims["client_id"]
+    grant = Grant(tenant, *acts, scopes, patient, encounter, id=grant_id, jti=claims["jti"], key=key.kid)
     return Verified(float(expires), claims["aud"], grant)

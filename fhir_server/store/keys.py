@@ -100,15 +100,25 @@ async def rotate(db: Database, tenant_id: int, alg: str = ALGORITHM) -> SigningK
     return key
 
 
+async def revoke(db: Database, tenant_id: int) -> int:
+    """Let nothing count any more that a retired key of the tenant signed; return how many keys that are."""
+    sql = (
+        "update signing_key set revoked = now() where tenant_id = %s and retired is not null and revoked is null"
+        " returning kid"
+    )
+    return len(await db.fetch(None, sql, (tenant_id,)))
+
+
 async def by_kid(db: Database, kid: str) -> SigningKey | None:
-    """Return the key of this id, retired or not, or None."""
-    rows = await db.fetch(None, f"select {_COLUMNS} from signing_key where kid = %s", (kid,))  # noqa: S608
+    """Return the key of this id, retired or not, or None; a revoked one is none."""
+    sql = f"select {_COLUMNS} from signing_key where kid = %s and revoked is null"  # noqa: S608
+    rows = await db.fetch(None, sql, (kid,))
     return await _opened(db, rows[0]) if rows else None
 
 
 async def public(db: Database, tenant_id: int) -> list[dict[str, Any]]:
-    """Return the public parts of the tenant's keys as JSON Web Keys, the newest first, retired ones included."""
-    sql = "select jwk from signing_key where tenant_id = %s order by created desc, kid"
+    """Return the public parts of the tenant's keys as JSON Web Keys, the newest first, retired but not revoked ones."""
+    sql = "select jwk from signing_key where tenant_id = %s and revoked is null order by created desc, kid"
     rows = await db.fetch(None, sql, (tenant_id,))
     return [_public({name: value for name, value in jwk.items() if name != _SEALED}) for (jwk,) in rows]
 

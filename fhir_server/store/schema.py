@@ -104,6 +104,7 @@ signing_key = Table(
     must("jwk", JSONB),  # the private key: https://www.rfc-editor.org/rfc/rfc7517
     must("created", INSTANT, server_default=NOW),
     may("retired", INSTANT),  # signs no more, verifies still
+    may("revoked", INSTANT),  # verifies no more either
     PrimaryKeyConstraint("tenant_id", "kid", name="signing_key_pkey"),
 )
 

@@ -34,7 +34,8 @@ select
     (select c.disabled is null from oauth_client c where c.tenant_id = %s and c.client_id = %s),
     p.id, p.disabled is null, coalesce(m.role, case when p.super_admin then 'super-admin' end), m.reference,
     exists (select from consent_rule r where r.tenant_id = %s),
-    p.super_admin, s.kind, s.ended is null and s.expires > %s
+    p.super_admin, s.kind, s.ended is null and s.expires > %s,
+    exists (select from signing_key k where k.tenant_id = %s and k.kid = %s and k.revoked is not null)
 from (select) as always
 left join person p on p.sub = %s
 left join membership m on m.tenant_id = %s and m.person_id = p.id and m.ended is null
@@ -42,13 +43,17 @@ left join special_access s on s.tenant_id = %s and s.id = %s and s.person_id = p
 """
 
 
-async def of(db: Database, tenant_id: int, subject: str, client: str, grant_id: str | None, now: datetime) -> Standing:
-    """Return how a token of this grant, client and subject stands."""
+async def of(
+    db: Database, tenant_id: int, subject: str, client: str, grant_id: str | None, key: str | None, now: datetime
+) -> Standing:
+    """Return how a token of this grant, client and subject stands; `key` is the kid of what signed it."""
     who = subject if subject != client else None
-    values = (now, now, tenant_id, grant_id, tenant_id, client, tenant_id, now, who, tenant_id, tenant_id, grant_id)
-    ((granted, served, person, enabled, role, reference, consents, is_super, kind, lives),) = await db.fetch(
-        tenant_id, _SQL, values
+    granted_by = (now, now, tenant_id, grant_id, tenant_id, client, tenant_id, now, tenant_id, key)
+    ((granted, served, person, enabled, role, reference, consents, is_super, kind, lives, leaked),) = await db.fetch(
+        tenant_id, _SQL, (*granted_by, who, tenant_id, tenant_id, grant_id)
     )
+    if leaked:
+        return Standing("the key that signed this token was revoked")
     if grant_id is not None and not granted:
         return Standing("the grant of this token was revoked or is over")
     if served is False:

@@ -92,3 +92,4 @@ async def test_new_keys_sign_from_then_on(database: Database, concord: Run) -> N
         assert not now & before
         assert all(kid in made.stdout for kid in now)
         before = now
+    assert "4 older keys verify nothing any more" in concord("tenant", "new-keys", tenant.name, "--revoke").stdout
