@@ -74,7 +74,8 @@ class Grant(msgspec.Struct, frozen=True):
 class Note(msgspec.Struct, frozen=True):
     """One thing that a request saw, or was refused, for the audit; `outcome` is the HTTP status.
 
-    `type` is the resource type's code, `patient` the self_key of the patient whose data it was.
+    `type` is the resource type's code, `patient` the self_key of the patient whose data it was. `kept` says that it is
+    committed already.
     """
 
     action: str
@@ -85,12 +86,14 @@ class Note(msgspec.Struct, frozen=True):
     patient: int | None = None
     query: bytes | None = None
     detail: dict[str, Any] | None = None
+    kept: bool = False
 
 
 class Context(msgspec.Struct, frozen=True):
     """Grant, moment and addresses of one request; `base` is the tenant's FHIR base without a final slash.
 
     `peer` is the address that it came from, `trail` what was seen so far; the door has it committed before it answers.
+    `alone` is False for the entries of a bundle, of which what was seen is committed together.
     """
 
     grant: Grant
@@ -99,6 +102,7 @@ class Context(msgspec.Struct, frozen=True):
     request_id: str
     peer: str | None = None
     trail: list[Note] = []
+    alone: bool = True
 
     @property
     def tenant(self) -> Tenant:

@@ -28,6 +28,11 @@ def fresh(request: Request, body: bytes, version: int, updated: datetime) -> Res
     return resource(body, version, updated)
 
 
+def is_conditional(request: Request) -> bool:
+    """Tell whether the client may have what it asks for already."""
+    return "if-none-match" in request.headers or "if-modified-since" in request.headers
+
+
 def _held(request: Request, version: int, updated: datetime) -> bool:
     """Tell whether If-None-Match names the version or, where that is not sent, it is no newer than If-Modified-Since.
 

@@ -35,7 +35,7 @@ async def process(service: Service, ctx: Context, request: Request, dispatch: Di
     kind, entries = parse_bundle(request.body)
     if len(entries) > service.limits.max_entries:
         raise TooLarge(f"{len(entries)} entries; this server takes {service.limits.max_entries} at a time")
-    prefer = request.headers.get("prefer")
+    prefer, ctx = request.headers.get("prefer"), msgspec.structs.replace(ctx, alone=False)
     if kind == "batch":
         answers = _Answers(service.limits.max_answers)
         for n, item in enumerate(entries):

@@ -72,10 +72,10 @@ class Audit:
             status, issues = (failure.status, failure.issues) if isinstance(failure, FhirError) else (500, ())
             if not trail or trail[-1].outcome != status:
                 trail[:] = [refused(self._request, self._request.method, status, issues)]
-        if trail:
+        if notes := [note for note in trail if not note.kept]:
             grant, peer = self._ctx.grant if self._ctx else None, self._request.peer
             await self._service.recorder.record(
-                [row_of(self._tenant, self._now, self._request_id, grant, peer, note) for note in trail]
+                [row_of(self._tenant, self._now, self._request_id, grant, peer, note) for note in notes]
             )
 
 

@@ -5,6 +5,7 @@ Those of writes are queued in the transaction they tell of; those of reads go to
 
 from __future__ import annotations
 
+import operator
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
@@ -69,6 +70,13 @@ _MANY = (
     f"insert into audit (tenant_id, {_NAMES}) select set_config('app.tenant', n.tenant, true)::int, {_NAMES}"  # noqa: S608
     " from unnest(%s::text[], {}) as n (tenant, {})"
 ).format(", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values()), _NAMES)
+# What the row of a read takes from the resource that is shown, and what it has no need of; the request tells the rest.
+_SEEN = {
+    "type": "type", "resource_id": "id", "version": "version", "patient": "patient",
+    "query": "null::bytea", "detail": "null::jsonb",
+}  # fmt: skip
+_ASKED = {name: kind for name, kind in _COLUMNS.items() if name not in _SEEN}
+_KEPT = operator.itemgetter(*(number for number, name in enumerate(_COLUMNS, 1) if name in _ASKED))
 # A text that PostgreSQL cannot hold, or an index of it: what a client sent is kept as far as it can be.
 _LONGEST = 1000
 
@@ -76,6 +84,13 @@ _LONGEST = 1000
 # What was before and after a change of an administrator's. The chain holds its digest alone, so that it can be erased.
 _STATE = "insert into audit_state (tenant_id, digest, body) values (%s, %s, %s)"
 
+
+# One statement, so that what is shown and what is told of it are the same version.
+_SHOWING = (
+    "with shown as ({rows}), told as (insert into audit"  # noqa: S608
+    f" (tenant_id, {_NAMES}) select current_setting('app.tenant')::int,"
+    " {values} from shown where body is not null) select {columns} from shown"
+)
 
 # A state's place in what the tenant's key encrypts.
 STATE = b"audit-state"
@@ -107,6 +122,34 @@ def statement(rows: Sequence[tuple[Any, ...]]) -> Statement:
         return _ONE, [*map(_storable, values), _json(detail)]
     *columns, details = zip(*rows, strict=True)
     return _MANY, [*(list(map(_storable, column)) for column in columns), list(map(_json, details))]
+
+
+def showing(columns: str, rows: str) -> str:
+    """Return the statement that gives `columns` of `rows`, a query, and adds the row of each that is not deleted.
+
+    It takes the parameters of `rows`, then those of `asked`. The tenant is to be set before.
+    """
+    values = ", ".join(_SEEN.get(name) or f"%s::{_ASKED[name]}" for name in _COLUMNS)
+    return _SHOWING.format(columns=columns, rows=rows, values=values)
+
+
+def showing_many(columns: str, row: str) -> str:
+    """Return the statement that does so for many: `row` is the query of one of the `wanted`, by their type and id.
+
+    It takes arrays of types, of ids, and of each of `asked`, then the parameters of `row`; it gives which of the wanted
+    it is, from 1, as the last column.
+    """
+    names = ", ".join(f"asked_{name}" for name in _ASKED)
+    arrays = ", ".join(f"%s::{kind}[]" for kind in ("smallint", "text", *_ASKED.values()))
+    wanted = f"unnest({arrays}) with ordinality as wanted (type, id, {names}, number)"
+    rows = f"select shown.*, {names}, number from {wanted} cross join lateral ({row} limit 1) shown"  # noqa: S608
+    values = ", ".join(_SEEN.get(name, f"asked_{name}") for name in _COLUMNS)
+    return _SHOWING.format(columns=f"{columns}, number", rows=rows, values=values)
+
+
+def asked(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Return what the row of a read has to tell beside the resource: its tenant's id as text first, as `statement`."""
+    return tuple(map(_storable, _KEPT(row)))
 
 
 def _storable(value: Any) -> Any:

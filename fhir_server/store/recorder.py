@@ -45,7 +45,7 @@ class Recorder:
         try:
             await self._commit(rows)
         except Exception as failure:
-            raise _refused(failure) from failure
+            raise refused(failure) from failure
         finally:
             if self._waiting:
                 self._task = asyncio.get_running_loop().create_task(self._rest())
@@ -80,7 +80,7 @@ class Recorder:
                 for one in batch:
                     await self._together([one])
             else:
-                _tell(batch, _refused(failure))
+                _tell(batch, refused(failure))
         else:
             _tell(batch, None)
 
@@ -88,7 +88,8 @@ class Recorder:
         await self._db.fetch_aside(*statement(rows))
 
 
-def _refused(failure: Exception) -> Busy:
+def refused(failure: Exception) -> Busy:
+    """Return what a request is told whose row of the audit cannot be stored."""
     problem = Busy("the audit of this request cannot be stored, and nothing is shown without it")
     problem.__cause__ = failure
     return problem

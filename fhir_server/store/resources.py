@@ -10,13 +10,14 @@ import msgspec
 
 from fhir_server.store import narrow
 from fhir_server.store.database import Tx
-from fhir_server.store.loader import Loader
+from fhir_server.store.loader import Loader, shown
 from fhir_server.store.opening import place
 from fhir_server.store.rids import Rids
 from fhir_server.store.rows import COLUMNS, Current, read
 
 __all__ = [
-    "Current", "Entries", "Loader", "Rids", "Write", "current", "find_by_keys", "lock_keys", "read", "write",
+    "Current", "Entries", "Loader", "Rids", "Write", "current", "find_by_keys", "lock_keys", "read", "shown",
+    "write",
 ]  # fmt: skip
 
 

@@ -34,10 +34,14 @@ class Current(msgspec.Struct, frozen=True):
 _READ = f"select {COLUMNS} from resource where tenant_id = %s and type = %s and id = %s"  # noqa: S608
 
 
+def one(where: str = "") -> str:
+    """Return the query of one row, which takes its tenant's id, type and id, then the parameters of `where`."""
+    return f"{_READ} and ({where})" if where else _READ
+
+
 async def read(
     db: Database, tenant_id: int, type_code: int, id_: str, where: str = "", params: Sequence[Any] = ()
 ) -> Current | None:
     """Return the row, deleted or not, that also meets `where`; None where there is none."""
-    sql = f"{_READ} and ({where})" if where else _READ
-    rows = await db.fetch(tenant_id, sql, (tenant_id, type_code, id_, *params))
+    rows = await db.fetch(tenant_id, one(where), (tenant_id, type_code, id_, *params))
     return Current(*rows[0]) if rows else None

@@ -10,9 +10,10 @@ import pytest
 
 from fhir_server import errors
 from fhir_server.store.database import Database
-from fhir_server.store.loader import Loader
+from fhir_server.store.loader import Loader, shown
+from fhir_server.store.recorder import Row
 from fhir_server.store.values import NulText
-from tests.store.rows import PATIENT, create, replace
+from tests.store.rows import NOW, PATIENT, create, entries, replace
 
 Tenants = tuple[int, int]
 
@@ -140,3 +141,85 @@ async def test_when_the_database_goes_away_all_who_wait_are_told(
         await single.close()
     outcomes = await asyncio.gather(*reads, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {errors.Busy}
+
+
+def told(tenant: int, request: str, subject: str | None = "s") -> Row:
+    """Return what a read has to tell, without what it found."""
+    return (
+        str(tenant), NOW, "read", subject, "c", 200, request, None, None, None, None, None, None, None, "::1", None,
+    )  # fmt: skip
+
+
+async def audited(database: Database, tenant: int) -> list[tuple[Any, ...]]:
+    sql = "select request_id, type, resource_id, version, patient from audit where tenant_id = %s order by request_id"
+    return await database.fetch(tenant, sql, (tenant,))
+
+
+async def test_what_is_shown_is_told_in_the_same_statement_with_version_and_patient(
+    database: Database, tenants: Tenants, sent: list[tuple[int | None, Sequence[Any]]]
+) -> None:
+    (made,) = await create(database, tenants[0], "a")
+    await replace(database, tenants[0], made.self_key, b"2", entries(7))
+    row = await Loader(database).read(tenants[0], PATIENT, "a", told(tenants[0], "r1"))
+    assert row is not None
+    assert (row.body, row.version, row.patient) == (b"2", 2, 7)
+    assert len(sent) == 1
+    assert await audited(database, tenants[0]) == [("r1", PATIENT, "a", 2, 7)]
+    assert await audited(database, tenants[1]) == []
+
+
+async def test_many_that_are_shown_at_once_share_a_statement_and_each_is_told(
+    database: Database, tenants: Tenants, sent: list[tuple[int | None, Sequence[Any]]]
+) -> None:
+    await create(database, tenants[0], "a", "b")
+    loader, texts = Loader(database), ["plain", None, 'a "quoted" \\ text', "nul \0", "x" * 5000]
+    rows = await asyncio.gather(
+        *(loader.read(tenants[0], PATIENT, "ab"[n % 2], told(tenants[0], f"r{n}", texts[n])) for n in range(5))
+    )
+    assert [row.id if row else None for row in rows] == ["a", "b", "a", "b", "a"]
+    assert len(sent) == 2
+    assert [(row[0], row[2]) for row in await audited(database, tenants[0])] == [
+        ("r0", "a"), ("r1", "b"), ("r2", "a"), ("r3", "b"), ("r4", "a"),
+    ]  # fmt: skip
+    sql = "select subject from audit where tenant_id = %s order by request_id"
+    subjects = [subject for (subject,) in await database.fetch(tenants[0], sql, (tenants[0],))]
+    assert subjects == ["plain", None, 'a "quoted" \\ text', "nul \N{REPLACEMENT CHARACTER}", "x" * 1000]
+
+
+async def test_nothing_is_told_of_what_is_not_shown(database: Database, tenants: Tenants) -> None:
+    _, gone = await create(database, tenants[0], "here", "gone")
+    await replace(database, tenants[0], gone.self_key, None, None)
+    loader, ids = Loader(database), ("gone", "never", "here", "gone", "never")
+    rows = await asyncio.gather(
+        *(loader.read(tenants[0], PATIENT, id_, told(tenants[0], f"r{n}")) for n, id_ in enumerate(ids)),
+        loader.read(tenants[0], PATIENT, "here"),
+        loader.read(tenants[0], PATIENT, "here"),
+    )
+    assert [(row.id, row.body) if row else None for row in rows] == [
+        ("gone", None), None, ("here", b"{}"), ("gone", None), None, ("here", b"{}"), ("here", b"{}"),
+    ]  # fmt: skip
+    assert [row[0] for row in await audited(database, tenants[0])] == ["r2"]
+
+
+async def test_a_condition_that_hides_the_row_leaves_it_untold(database: Database, tenants: Tenants) -> None:
+    await create(database, tenants[0], "a")
+    for condition, seen in (("keys && %s::bigint[]", [-1]), ("not keys && %s::bigint[]", [-1])):
+        row = await shown(database, tenants[0], PATIENT, "a", told(tenants[0], condition), condition, (seen,))
+        assert (row is not None) == condition.startswith("not")
+    assert [row[0] for row in await audited(database, tenants[0])] == ["not keys && %s::bigint[]"]
+
+
+async def test_what_cannot_be_told_is_not_shown_and_fails_alone(database: Database, tenants: Tenants) -> None:
+    await create(database, tenants[0], "a", "b")
+    loader, wrong = Loader(database), list(told(tenants[0], "r1"))
+    wrong[5] = 99_999  # more than the column holds
+    asked = [told(tenants[0], "r0"), tuple(wrong), told(tenants[0], "r2"), tuple(wrong)]
+    outcomes = await asyncio.gather(
+        loader.read(tenants[0], PATIENT, "nul\0", told(tenants[0], "r9")),
+        *(loader.read(tenants[0], PATIENT, "a", row) for row in asked),
+        return_exceptions=True,
+    )
+    assert [getattr(outcome, "id", type(outcome)) for outcome in outcomes] == [
+        NulText, "a", errors.Busy, "a", errors.Busy,
+    ]  # fmt: skip
+    assert [row[0] for row in await audited(database, tenants[0])] == ["r0", "r2"]
