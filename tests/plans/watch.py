@@ -15,13 +15,24 @@ import pytest
 
 from fhir_server.store import database
 from fhir_server.store.database import Database
-from fhir_server.store.values import FLOAT8, INT8, INT8_ARRAY, TEXT_ARRAY, TIMESTAMPTZ_ARRAY, UNKNOWN, dumped, numbered
+from fhir_server.store.values import (
+    FLOAT8,
+    INT8,
+    INT8_ARRAY,
+    TEXT_ARRAY,
+    TIMESTAMPTZ,
+    TIMESTAMPTZ_ARRAY,
+    UNKNOWN,
+    dumped,
+    numbered,
+)
 from fhir_server.store.wire import Statement
 
 _KINDS = {
     UNKNOWN: "unknown",
     INT8: "bigint",
     INT8_ARRAY: "bigint[]",
+    TIMESTAMPTZ: "timestamptz",
     TEXT_ARRAY: "text[]",
     FLOAT8: "float8",
     TIMESTAMPTZ_ARRAY: "timestamptz[]",
