@@ -85,7 +85,7 @@ def receiving(certificate: Path, key: Path, authorities: Path | None) -> ssl.SSL
     if authorities is not None:
         context.load_verify_locations(authorities)
         context.verify_mode = ssl.CERT_REQUIRED
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 
 

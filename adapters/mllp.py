@@ -1,4 +1,4 @@
-"""MLLP over TCP: a listener that answers the messages of each connection in order, and a sender that awaits its answer.
+"""MLLP over TCP or TLS: a listener that answers each connection's messages in order, a sender that awaits its answer.
 
 https://www.hl7.org/documentcenter/public/wg/inm/mllp_transport_specification.PDF
 """
@@ -8,9 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from adapters import accepting, certificates
+from adapters.accepting import Seats
 from adapters.contract import FaultHandler, Handler, Peer
 from adapters.frames import Event, Frame, Framer, Junk, State, TooLarge, wrap
 
@@ -23,6 +27,8 @@ class Limits:
     """What one listener allows; times in seconds, sizes in bytes."""
 
     connections: int = 1024
+    each: int = 1024  # connections of one address
+    handshake: float = 10.0  # of TLS, from the first byte to its end
     frame: int = 64 * 1024 * 1024
     idle: float = 3600.0  # between the end of one frame and the VT of the next
     read: float = 120.0  # from the VT of a frame to its FS
@@ -33,13 +39,19 @@ class Limits:
 class Listener:
     """Takes connections until it is stopped. Make one with `start`."""
 
-    def __init__(self, handler: Handler, limits: Limits, faults: FaultHandler | None) -> None:
+    def __init__(self, sock: socket.socket, handler: Handler, limits: Limits, faults: FaultHandler | None) -> None:
         self.limits = limits
         self.refused = 0
+        self.failed = 0
+        self._socket = sock
         self._handler = handler
         self._faults = faults
-        self._server: asyncio.Server
-        self._connections: dict[asyncio.Task[None], _Connection] = {}
+        self._seats: Seats
+        self._tls: Callable[[], ssl.SSLContext] | None = None
+        self._door: int | None = None
+        self._told = accepting.Told()
+        self._accepting: asyncio.Task[None]
+        self._connections: dict[asyncio.Task[None], _Connection | None] = {}
 
     @classmethod
     async def start(
@@ -51,19 +63,27 @@ class Listener:
         port: int = 0,
         limits: Limits | None = None,
         faults: FaultHandler | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        seats: Seats | None = None,
+        door: int | None = None,
     ) -> Listener:
-        """Listen on `sock`, or on host and port (0: any free one). Raises OSError when that cannot be had."""
-        self = cls(handler, limits or Limits(), faults)
-        if sock is None:
-            self._server = await asyncio.start_server(self._connected, host, port, limit=CHUNK)
-        else:
-            self._server = await asyncio.start_server(self._connected, sock=sock, limit=CHUNK)
+        """Listen on `sock`, or on host and port (0: any free one). Raises OSError when that cannot be had.
+
+        `tls` gives the context of each next connection; `seats` are counted together with other listeners'; `door` is
+        what peers are said to have come to (contract.Peer).
+        """
+        sock = sock or accepting.bound(host, port)
+        sock.setblocking(False)
+        self = cls(sock, handler, limits or Limits(), faults)
+        self._seats = seats or Seats(self.limits.connections, self.limits.each)
+        self._tls, self._door = tls, door
+        self._accepting = asyncio.create_task(accepting.accepting(sock, self._admit))
         return self
 
     @property
     def port(self) -> int:
         """The port that was given or chosen."""
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(self._socket.getsockname()[1])
 
     @property
     def connections(self) -> int:
@@ -72,26 +92,51 @@ class Listener:
 
     async def stop(self) -> None:
         """Take no more connections or messages, let answers under way go out for `limits.grace`, then close all."""
-        self._server.close()
-        for connection in self._connections.values():
-            connection.finish()
+        self._accepting.cancel()
+        await asyncio.gather(self._accepting, return_exceptions=True)
+        self._socket.close()
+        for task, connection in self._connections.items():
+            if connection is None:
+                task.cancel()  # still in its handshake
+            else:
+                connection.finish()
         if self._connections:
             await asyncio.wait(self._connections, timeout=self.limits.grace)
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A plain function, not a coroutine: the task is ours, so that its cancelling is ours to handle too.
-        if len(self._connections) >= self.limits.connections:
+    def _admit(self, sock: socket.socket, host: str) -> None:
+        """Begin to serve a connection that was accepted, or close it where there are too many."""
+        if not self._seats.take(host):
             self.refused += 1
-            writer.transport.abort()
+            self._told.tell(f"MLLP connection of {host} refused: too many are open")
+            sock.close()
             return
-        connection = _Connection(reader, writer, self.limits, self._handler, self._faults)
-        task = asyncio.get_running_loop().create_task(connection.run())
+        task = asyncio.get_running_loop().create_task(self._serve(sock, host))
+        self._connections[task] = None
+        task.add_done_callback(lambda done: self._left(done, host))
+
+    def _left(self, task: asyncio.Task[None], host: str) -> None:
+        self._connections.pop(task)
+        self._seats.leave(host)
+
+    async def _serve(self, sock: socket.socket, host: str) -> None:
+        try:
+            context = self._tls() if self._tls else None
+            reader, writer = await accepting.opened(sock, context, self.limits.handshake, CHUNK)
+        except (OSError, asyncio.CancelledError) as error:
+            sock.close()
+            if self._tls and isinstance(error, OSError):
+                self.failed += 1
+                self._told.tell(f"TLS handshake of {host} failed: {accepting.reason(error)}")
+            return
+        connection = _Connection(reader, writer, self.limits, self._handler, self._faults, self._door)
+        task = asyncio.current_task()
+        assert task is not None
         connection.task = task
         self._connections[task] = connection
-        task.add_done_callback(self._connections.pop)
+        await connection.run()
 
 
 class _Connection:
@@ -106,6 +151,7 @@ class _Connection:
         limits: Limits,
         handler: Handler,
         faults: FaultHandler | None,
+        door: int | None,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -113,7 +159,7 @@ class _Connection:
         self._handler = handler
         self._faults = faults
         self._framer = Framer(limits.frame)
-        self._peer = _peer(writer)
+        self._peer = _peer(writer, door)
         self._reading = False
         self._finishing = asyncio.Event()
 
@@ -199,10 +245,22 @@ class Sender:
     """One connection to a receiver, opened when needed and kept; one message at a time, each with its answer."""
 
     def __init__(
-        self, host: str, port: int, *, connect: float = 10.0, answer: float = 30.0, limit: int = 1024 * 1024
+        self,
+        host: str,
+        port: int,
+        *,
+        connect: float = 10.0,
+        answer: float = 30.0,
+        limit: int = 1024 * 1024,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
     ) -> None:
-        """`connect` and `answer` are seconds to wait; `limit` is the size in bytes of the largest answer taken."""
+        """`connect` and `answer` are seconds to wait; `limit` is the size in bytes of the largest answer taken.
+
+        With `tls` the receiver has to prove that it is `server_name`, by itself `host`.
+        """
         self._address = (host, port)
+        self._tls: dict[str, Any] = {"ssl": tls, "server_hostname": server_name or host} if tls else {}
         self._patience = (connect, answer)
         self._limit = limit
         self._turn = asyncio.Lock()
@@ -234,7 +292,7 @@ class Sender:
             await self._drop()
         if self._stream is None:
             async with asyncio.timeout(self._patience[0]):
-                self._stream = await asyncio.open_connection(*self._address, limit=CHUNK)
+                self._stream = await asyncio.open_connection(*self._address, limit=CHUNK, **self._tls)
             _keepalive(self._stream[1])
         return self._stream
 
@@ -276,9 +334,12 @@ class Sender:
             log.debug("connection to %s:%s was already lost: %s", *self._address, error)
 
 
-def _peer(writer: asyncio.StreamWriter) -> Peer:
+def _peer(writer: asyncio.StreamWriter, door: int | None) -> Peer:
     name = writer.get_extra_info("peername")
-    return Peer(str(name[0]), int(name[1])) if isinstance(name, tuple) else Peer("local", 0)
+    host, port = (str(name[0]), int(name[1])) if isinstance(name, tuple) else ("local", 0)
+    secured = writer.get_extra_info("ssl_object")
+    der = secured.getpeercert(binary_form=True) if secured else None
+    return Peer(host, port, door, secured is not None, certificates.read(der) if der else None)
 
 
 def _keepalive(writer: asyncio.StreamWriter) -> None:

@@ -28,14 +28,14 @@ class Authority:
         self.file = folder / "authority.pem"
         self.file.write_bytes(signed.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, host: str) -> tuple[Path, Path]:
-        """Return the files of a certificate for a host and of its key."""
+    def issue(self, host: str, file: str | None = None) -> tuple[Path, Path]:
+        """Return the files of a certificate for a host and of its key; they are called after it, or `file`."""
         key = ec.generate_private_key(ec.SECP256R1())
         built = _builder(_name(host), self._name, key.public_key())
         built = built.add_extension(x509.SubjectAlternativeName([_alternative(host)]), critical=False)
         of_authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         signed = built.add_extension(of_authority, False).sign(self._key, hashes.SHA256())
-        certificate, private = self._folder / f"{host}.pem", self._folder / f"{host}.key"
+        certificate, private = self._folder / f"{file or host}.pem", self._folder / f"{file or host}.key"
         certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
         plain = serialization.NoEncryption()
         form = serialization.PrivateFormat.PKCS8
