@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
 
 from conformance.r4.types import TYPE_CODES
+from conformance.search_params import Registry
 from fhir_server.search.date import BEGINNING, FOREVER, interval
 from fhir_server.search.hashing import Hasher
 from fhir_server.search.ownership import label_codes
@@ -30,6 +32,9 @@ _OPTED_OUT = frozenset(("OPTOUT", "OPTOUTE"))
 _SEEING = frozenset(("access", "use", "disclose"))
 # Who can be told from a request: a person by what they are in the records, and by the organization they work for.
 _ACTORS = frozenset(("Practitioner", "PractitionerRole", "Organization", "RelatedPerson", "Patient", "Device"))
+# Search parameters that name whose work a record is: http://hl7.org/fhir/R4/fivews.html (FiveWs.author, FiveWs.actor)
+_AUTHORS = frozenset(("author", "asserter", "performer", "recorder", "requester", "assessor", "attester", "enterer"))
+_MEANINGS = ("instance", "dependents", "authoredby")
 _DATE = len("2026-03-01")
 # The labels that another stands for: http://terminology.hl7.org/CodeSystem/v3-Confidentiality and v3-ActCode
 _SUD = ("SUD", "ETHUD", "OPIOIDUD", "ETHUDANON", "TBOO", "42CFRPART2")
@@ -49,7 +54,7 @@ class Rule(msgspec.Struct, frozen=True):
     """One provision with what it inherits; None asks nothing. `above` are the numbers of the provisions around it.
 
     `actors` and `records` are self_keys, `labels` keys of labels, `types` numbers of resource types; the moments are
-    half open.
+    half open. `mentions` are keys of references: a rule with it and `records` is about rows of either.
     """
 
     n: int
@@ -62,6 +67,7 @@ class Rule(msgspec.Struct, frozen=True):
     types: tuple[int, ...] | None = None
     labels: tuple[int, ...] | None = None
     records: tuple[int, ...] | None = None
+    mentions: tuple[int, ...] | None = None
     data_from: datetime | None = None
     data_to: datetime | None = None
 
@@ -128,7 +134,7 @@ def _narrowed(place: Place, provision: Any, rule: Rule) -> Rule:
     asked: dict[str, Any] = {
         "actors": _actors(place, provision, deny=rule.deny),
         "types": _types(provision, deny=rule.deny),
-        "records": _records(place, provision, deny=rule.deny),
+        **_data(place, _listed(provision.data), deny=rule.deny),
         "purposes": _purposes(_listed(provision.purpose), deny=rule.deny),
         "labels": _labels(place, _listed(provision.securityLabel), deny=rule.deny),
     }
@@ -138,6 +144,9 @@ def _narrowed(place: Place, provision: Any, rule: Rule) -> Rule:
     first, last = _period(provision.dataPeriod)
     times = {"valid_from": begins, "valid_to": ends, "data_from": first, "data_to": last}
     said = {name: value for name, value in {**asked, **times}.items() if value}
+    if "records" in said or "mentions" in said:
+        # What is said of data here is all that counts: the two are one condition.
+        said = {"records": None, "mentions": None, **said}
     return msgspec.structs.replace(rule, **said)
 
 
@@ -152,10 +161,33 @@ def _types(provision: Any, *, deny: bool) -> tuple[int, ...]:
     return _comparable(given, tuple(TYPE_CODES[one.code] for one in known), deny=deny)
 
 
-def _records(place: Place, provision: Any, *, deny: bool) -> tuple[int, ...]:
-    given = _listed(provision.data)
-    plain = [one.reference for one in given if one.meaning in (UNSET, "instance")]
-    return _comparable(given, _keys(place, plain, frozenset(TYPE_CODES)), deny=deny)
+def _data(place: Place, given: list[Any], *, deny: bool) -> dict[str, tuple[int, ...]]:
+    """Return what records a provision names, and by which references others are meant with them or instead of them."""
+    known = [(one, one.meaning if one.meaning is not UNSET else "instance") for one in given]
+    found = [
+        (key, meaning)
+        for one, meaning in known
+        if meaning in _MEANINGS
+        for key in _keys(place, [one.reference], frozenset(TYPE_CODES))
+    ]
+    if not _comparable(given, tuple(found), deny=deny):
+        return {"records": (), "mentions": ()}
+    return {
+        "records": tuple(key for key, meaning in found if meaning != "authoredby"),
+        "mentions": tuple(
+            key ^ place.hasher.salt(place.tenant_id, type_, code)
+            for key, meaning in found
+            for type_, code in _links()
+            if meaning == "dependents" or (meaning == "authoredby" and code in _AUTHORS)
+        ),
+    }
+
+
+@cache
+def _links() -> tuple[tuple[str, str], ...]:
+    """Return type and code of every search parameter by which a record refers to another."""
+    registry = Registry.r4()
+    return tuple((type_, one.code) for type_ in TYPE_CODES for one in registry.references(type_))
 
 
 def _comparable(given: list[Any], found: tuple[_T, ...], *, deny: bool) -> tuple[_T, ...]:

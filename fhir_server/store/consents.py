@@ -20,13 +20,14 @@ _COLUMNS = {
     "types": "text",
     "labels": "text",
     "records": "text",
+    "mentions": "text",
     "data_from": "timestamptz",
     "data_to": "timestamptz",
 }
 # Arrays of different lengths are sent as texts.
 _ARRAYS = {
     "above": "smallint", "actors": "bigint", "purposes": "text", "types": "smallint", "labels": "bigint",
-    "records": "bigint",
+    "records": "bigint", "mentions": "bigint",
 }  # fmt: skip
 _NAMES = ", ".join(_COLUMNS)
 _VALUES = ", ".join(f"n.{name}::{_ARRAYS[name]}[]" if name in _ARRAYS else f"n.{name}" for name in _COLUMNS)

@@ -126,6 +126,7 @@ consent_rule = Table(
     may("data_from", INSTANT),
     may("data_to", INSTANT),
     must("made", INSTANT),
+    may("mentions", ARRAY(BigInteger)),  # keys of references to whom or what is named
     PrimaryKeyConstraint("tenant_id", "patient", "consent", "n", name="consent_rule_pkey"),
 )
 Index("consent_rule_consent", consent_rule.c.tenant_id, consent_rule.c.consent)

@@ -233,6 +233,32 @@ async def test_records_are_excepted_by_id(fhir: Client) -> None:
     assert await seen(fhir, *ALL) == ["Condition/k"]
 
 
+async def test_records_are_denied_by_who_wrote_them(fhir: Client) -> None:
+    for name in ("ada", "bob"):
+        await put(fhir, "Practitioner", name)
+        await observation(fhir, f"by-{name}", performer=[{"reference": f"Practitioner/{name}"}])
+    await put(
+        fhir, "Condition", "asserted", code={"text": "x"}, subject={"reference": "Patient/p"},
+        asserter={"reference": "Practitioner/ada"},
+    )  # fmt: skip
+    written = ("Observation/by-ada", "Condition/asserted", "Observation/by-bob", "Practitioner/ada")
+    await consent(fhir, deny(data=record("Practitioner/ada", meaning="authoredby")))
+    assert await seen(fhir, *ALL, *written) == [*ALL, "Observation/by-bob", "Practitioner/ada"]
+    await consent(fhir, deny(provision=[permit(data=record("Practitioner/ada", meaning="authoredby"))]))
+    assert await seen(fhir, *ALL, *written) == ["Observation/by-ada", "Condition/asserted", "Practitioner/ada"]
+
+
+async def test_a_record_is_denied_with_what_refers_to_it(fhir: Client) -> None:
+    await observation(fhir, "apart", in_=None)
+    await consent(fhir, deny(data=record("Encounter/e", meaning="dependents")))
+    assert await seen(fhir, *ALL, "Observation/apart") == ["Patient/p", "Condition/k", "Observation/apart"]
+
+
+async def test_what_a_record_refers_to_cannot_be_told_and_everything_is_denied(fhir: Client) -> None:
+    await consent(fhir, deny(data=record("Encounter/e", meaning="related")))
+    assert await seen(fhir, *ALL) == []
+
+
 async def test_data_of_a_time_are_denied_with_what_has_no_date(fhir: Client) -> None:
     period = {"start": "2024-01-01", "end": "2024-12-31"}
     await consent(fhir, deny(dataPeriod=period, **{"class": types("Observation", "Condition", "Encounter")}))
