@@ -19,7 +19,19 @@ from fhir_server.console import pages as console
 from fhir_server.console.desk import answer_pages, desk
 from fhir_server.console.views import Overview
 from fhir_server.console.views import overview as overview_of
-from fhir_server.http import access, api, channels, clinic, documents, health, launching, oauth, published, special
+from fhir_server.http import (
+    access,
+    api,
+    channels,
+    clinic,
+    documents,
+    health,
+    launching,
+    messages,
+    oauth,
+    published,
+    special,
+)
 from fhir_server.http import people as people_door
 from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.bounds import Bounds
@@ -92,7 +104,7 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     answer_pages(pages)
     pages.include_router(pages_of_apps(concord, counter, who, door.verifier.forget))
     pages.include_router(documents.routes(door))
-    pages.include_router(api.routes(concord.db, who.context))
+    pages.include_router(messages.routes(concord.db, concord.service.hasher, who.context))
     pages.include_router(clinic.routes(concord.service, who.context))
     pages.include_router(begin.routes(counter, authorization_of(concord), who.tenant))
     pages.include_router(launching.routes(concord.service, launcher_of(concord), who.context))

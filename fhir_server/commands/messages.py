@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -11,14 +11,29 @@ from rich.console import Console
 from rich.table import Table
 
 from fhir_server.commands.runtime import DataDir, TenantName, fail, installation, run, settings_of, with_address
+from fhir_server.commands.selection import (
+    Channels,
+    ControlId,
+    Error,
+    Order,
+    Patient,
+    Sender,
+    Since,
+    States,
+    Types,
+    Until,
+    asked,
+    note_seen,
+)
 from fhir_server.engine.replay import replay as again
+from fhir_server.operations import messages as operations
+from fhir_server.store import message_search
 from fhir_server.store import messages as stored
-from fhir_server.store.inbox import State
+from fhir_server.store.message_search import Place
 from fhir_server.store.messages import Summary
 from mappings import hl7v2
 
 app = typer.Typer(help="List, show and replay the HL7 messages of a tenant.", no_args_is_help=True)
-_STATES: tuple[str, ...] = get_args(State)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, a line for each message.")]
 Number = Annotated[int, typer.Argument(help="Number of the message, as the list shows it.")]
 
@@ -26,23 +41,33 @@ Number = Annotated[int, typer.Argument(help="Number of the message, as the list 
 @app.command("list")
 def list_(
     tenant: TenantName,
-    state: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(_STATES)}; may be repeated.")] = None,
-    control_id: Annotated[str | None, typer.Option(help="Only messages with this MSH-10.")] = None,
-    before: Annotated[int | None, typer.Option(help="Only messages before this number: the next page.")] = None,
+    channel: Channels = None,
+    state: States = None,
+    kind: Types = None,
+    sender: Sender = None,
+    patient: Patient = None,
+    order: Order = None,
+    control_id: ControlId = None,
+    error: Error = None,
+    since: Since = None,
+    until: Until = None,
+    before: Annotated[str | None, typer.Option(help="Only messages before this number: the next page.")] = None,
     limit: Annotated[int, typer.Option(help="Most messages to list.", min=1, max=10_000)] = 50,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """List messages, the newest first, with what became of them."""
-    wanted = _states(state or [])
+    given = (channel, state, kind, sender, patient, order, control_id, error, since, until)
     settings = with_address(settings_of(data_dir=data_dir))
 
     async def work(dsn: str) -> None:
         async with installation(settings, dsn, tenant) as (concord, found):
-            rows = await stored.listed(
-                concord.db, found.id, states=wanted, control_id=control_id, before=before, limit=limit
-            )
-        _print_json(rows) if json else _print_table(rows, more=len(rows) == limit)
+            db, now = concord.db, concord.clock()
+            wanted = operations.wanted(asked(now, *given), concord.service.hasher, found.id)
+            after = await operations.place(db, found.id, before) if before else None
+            page = await message_search.found(db, found.id, wanted, now, after=after, limit=limit)
+            await note_seen(concord, found, "message-list", page.messages)
+        _print_json(page.messages) if json else _print_table(page.messages, page.next)
 
     run(settings, work)
 
@@ -55,8 +80,9 @@ def show(number: Number, tenant: TenantName, json: Json = False, data_dir: DataD
     async def work(dsn: str) -> None:
         async with installation(settings, dsn, tenant) as (concord, found):
             message = await stored.show(concord.db, found.id, number)
-        if message is None:
-            fail(f"tenant {tenant} has no message {number}")
+            if message is None:
+                fail(f"tenant {tenant} has no message {number}")
+            await note_seen(concord, found, "message-read", [message.summary])
         if json:
             _print_json([message.summary])
         else:
@@ -84,19 +110,12 @@ def replay(
     run(settings, work)
 
 
-def _states(given: list[str]) -> Sequence[State]:
-    for name in given:
-        if name not in _STATES:
-            raise typer.BadParameter(f"{name!r} is no state; there are {', '.join(_STATES)}", param_hint="--state")
-    return cast(Sequence[State], given)
-
-
 def _print_json(rows: Sequence[Summary]) -> None:
     for row in rows:
         typer.echo(msgspec.json.encode(row).decode())
 
 
-def _print_table(rows: Sequence[Summary], *, more: bool) -> None:
+def _print_table(rows: Sequence[Summary], more: Place | None) -> None:
     table = Table("No.", "Received (UTC)", "Sender", "Type", "Control id", "State", "Tries", "What became of it")
     for row in rows:
         sender = "/".join(part for part in (row.sender_app, row.sender_facility) if part)
@@ -105,7 +124,7 @@ def _print_table(rows: Sequence[Summary], *, more: bool) -> None:
         table.add_row(str(row.id), moment, sender, kind, row.control_id, row.state, str(row.attempts), _became(row))
     Console().print(table)
     if more:
-        typer.echo(f"older ones: --before {rows[-1].id}")
+        typer.echo(f"older ones: --before {more.id}")
 
 
 def _became(row: Summary) -> str:
@@ -123,6 +142,9 @@ def _print_whole(message: stored.Stored) -> None:
     console = Console(soft_wrap=True, highlight=False)
     row = message.summary
     console.print(f"[bold]Message {row.id}[/]: {row.state}, received {row.received:%Y-%m-%d %H:%M:%S} UTC, {row.peer}")
+    for name, numbers in (("patient", row.patients), ("order", row.orders)):
+        if numbers:
+            console.print(f"{name} {', '.join(numbers)}", markup=False)
     for title, raw in (("Sent", message.raw), ("Acknowledged", message.ack)):
         if raw:
             console.print(f"\n[bold]{title}")

@@ -18,6 +18,7 @@ from fhir_server.engine.applied import settled
 from fhir_server.engine.channel import Channel, Route
 from fhir_server.engine.commit import GroupCommit
 from fhir_server.engine.reasons import plain, storable
+from fhir_server.operations.messages import error_keys, keys
 from fhir_server.search.hashing import Hasher
 from fhir_server.store import inbox
 from fhir_server.store.database import Database
@@ -25,6 +26,7 @@ from fhir_server.store.inbox import Accepted, Kept
 from mappings.ack import AckError, ack
 from mappings.ack_mode import Kept as What
 from mappings.ack_mode import awaits_application, on_keeping
+from mappings.fields import Fields, fields
 from mappings.header import Header, header
 from mappings.hl7v2 import decode, order_key, parse
 
@@ -128,12 +130,13 @@ class Receiver:
         answer: bytes | None,
         refusals: Sequence[AckError],
     ) -> Accepted:
-        order = None if refusals else _kept(_order(data, head))
+        order, fields = (None, Fields()) if refusals else _read(data, head)
+        reason, tenant_id = storable([_issue(problem) for problem in refusals]), channel.tenant.id
         return Accepted(
             received=self._clock(),
             raw=data,
             channel=channel.name,
-            order_key=self._hasher.token(channel.tenant.id, "Message", "order", None, order) if order else 0,
+            order_key=self._hasher.token(tenant_id, "Message", "order", None, order) if order else 0,
             state="rejected" if refusals else "received",
             order_text=order,
             sender_app=_kept(head.sender_app),
@@ -143,7 +146,9 @@ class Receiver:
             trigger=_kept(head.trigger),
             ack=answer,
             peer=str(peer),
-            reason=storable([_issue(problem) for problem in refusals]),
+            reason=reason,
+            fields=fields,
+            keys=[*keys(fields, self._hasher, tenant_id), *error_keys(reason, self._hasher, tenant_id)],
         )
 
 
@@ -156,13 +161,17 @@ def _header(data: bytes) -> Header:
         return header(b"")
 
 
-def _order(data: bytes, head: Header) -> str:
-    """Return what the message is ordered by. A fault of ours here must not cost a message: the worker will meet it."""
+def _read(data: bytes, head: Header) -> tuple[str | None, Fields]:
+    """Return what the message is ordered by, and by which numbers it is found.
+
+    A fault of ours here must not cost a message: the worker will meet it.
+    """
     try:
-        return order_key(parse(decode(data).text))
+        message = parse(decode(data).text)
+        return _kept(order_key(message)), fields(message)
     except Exception:
         log.exception("no order found in a message")
-        return f"message|{head.control_id}"
+        return _kept(f"message|{head.control_id}"), Fields()
 
 
 def _kept(text: str) -> str | None:

@@ -26,6 +26,7 @@ from fhir_server.engine.steps import STEPS, Step, Stop, Work
 from fhir_server.engine.turns import Turns
 from fhir_server.errors import Busy, Conflict, FhirError
 from fhir_server.interactions.service import Service
+from fhir_server.operations.messages import error_keys
 from fhir_server.store import attempts, channels, inbox, tickets
 from fhir_server.store.bell import Bell
 from fhir_server.store.database import Stale, Tx
@@ -208,11 +209,17 @@ class Worker:
         """Record the end of each. What one that stops has written is taken back, so it must be alone then."""
         if len(closed) == 1 and closed[0].state == "buried":
             tx.rollback_to(tickets.WORK)
-        closed = [msgspec.structs.replace(one, ack=await self._answer(one)) for one in closed]
+        closed = [msgspec.structs.replace(one, ack=await self._answer(one), keys=self._keys(one)) for one in closed]
         inbox.close(tx, closed, self._clock())
         await tx.flush()  # what was queued fails here, if it fails, where the try is still counted
         for one in closed:
             _told(one)
+
+    def _keys(self, closed: Closed) -> Sequence[int]:
+        """Return by which words of its reason a buried message is found; of the others, nobody asks why."""
+        if closed.state != "buried":
+            return ()
+        return error_keys(closed.reason, self._service.hasher, closed.message.tenant_id)
 
     async def _answer(self, closed: Closed) -> bytes | None:
         """Return the acknowledgement of a channel that answers once a message is processed, otherwise None."""
@@ -263,7 +270,7 @@ class Worker:
 
     async def _bury(self, tx: Tx, claimed: Claimed, issues: Sequence[Issue]) -> None:
         buried = Closed(claimed, "buried", reason=storable(issues))
-        inbox.bury(tx, claimed, self._clock(), buried.reason, await self._answer(buried))
+        inbox.bury(tx, claimed, self._clock(), buried.reason, await self._answer(buried), self._keys(buried))
         _told(buried)
 
     def _call_in(self, seconds: float) -> None:

@@ -16,8 +16,10 @@ from conformance.issue import Issue
 from fhir_server.store import message_bytes, tickets
 from fhir_server.store.database import Database, Tx
 from fhir_server.store.keyring import Keyring
-from fhir_server.store.messages import State, Stored, Summary, counts, listed, replay, show
+from fhir_server.store.message_kinds import KIND, OF_KIND, kind_of
+from fhir_server.store.messages import State, Stored, Summary, Told, counts, listed, replay, show
 from fhir_server.store.tickets import ADD, CHANNEL, MESSAGE, WORK, Ticket
+from mappings.fields import Fields
 
 __all__ = [
     "Accepted", "Claimed", "Kept", "State", "Stored", "Summary",
@@ -29,6 +31,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """A message to be kept: `received` is to be processed, `rejected` was refused by its MSH and is only kept.
 
     `ack` is what the sender is told, now and whenever it sends the same again; None where that is decided later.
+    `fields` are the numbers of its patients and orders, and `keys` the hashes by which it is found.
     """
 
     received: datetime
@@ -45,6 +48,8 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     ack: bytes | None = None
     peer: str | None = None
     reason: Sequence[Issue] = ()
+    fields: Fields = Fields()
+    keys: Sequence[int] = ()
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -99,6 +104,8 @@ _GIVEN = {
     "content_hash": "bytea",
     "control_key": "bytea",
     "codec": "smallint",
+    "kind": "bigint",
+    "fields": "bytea",
 }
 _COPIED = [name for name in _GIVEN if name not in ("reason", "control_key")]
 
@@ -117,6 +124,12 @@ with given as materialized (
         (select 1 from message_seen m where m.tenant_id = %s and m.control_key = given.control_key
             and m.content_hash <> given.content_hash) as reused
     from given where state <> 'received' or id in (select message_id from seen)
+), kinds as (
+    insert into message_kind (tenant_id, kind, {KIND}) select distinct %s, kind, {KIND} from fresh where not exists
+        (select 1 from message_kind k where k.tenant_id = %s and k.kind = fresh.kind) on conflict do nothing
+), keys as (
+    insert into message_key (tenant_id, key, received, id) select %s, k.key, received, id from fresh
+    join unnest(%s::bigint[], %s::bigint[]) k (n, key) on k.n = fresh.n on conflict do nothing
 ), kept as (
     insert into inbox (tenant_id, id, reason, reused_id, {", ".join(_COPIED)})
     select %s, id, reason::jsonb, reused::int, {", ".join(_COPIED)} from fresh
@@ -145,12 +158,16 @@ async def accept(db: Database, tenant_id: int, messages: Sequence[Accepted]) -> 
     controls = [_control_key(m) for m in messages]
     await db.keyring.ready(db, tenant_id)
     codecs = [db.keyring.codec] * len(messages)
-    values = (*_columns(messages, db.keyring, tenant_id, hashes), hashes, controls, codecs)
+    kinds = [kind_of(*(getattr(m, name) for name in OF_KIND)) for m in messages]
+    fields = [_fields(db.keyring, tenant_id, h, m) for m, h in zip(messages, hashes, strict=True)]
+    values = (*_columns(messages, db.keyring, tenant_id, hashes), hashes, controls, codecs, kinds, fields)
+    pairs = [(n, key) for n, message in enumerate(messages, 1) for key in message.keys]
+    found_by = ([n for n, _ in pairs], [key for _, key in pairs])
     *_, rows = await db.run(
         tenant_id,
         ("select pg_notify(%s, '')", (CHANNEL,)),
         tickets.lock_orders([m.order_key for m in messages if m.state == "received"]),
-        (_ACCEPT, (*values, *(tenant_id,) * 5)),
+        (_ACCEPT, (*values, *(tenant_id,) * 5, *found_by, *(tenant_id,) * 3)),
     )
     kept: dict[int, Kept] = {}
     for n, id_, reused in rows:
@@ -168,7 +185,8 @@ async def accept(db: Database, tenant_id: int, messages: Sequence[Accepted]) -> 
 class Closed(msgspec.Struct, frozen=True):
     """How a message ended: done, or buried without anything to be taken back.
 
-    `result` is JSON that tells what was written, `reason` what is worth knowing, `ack` the answer if it came late.
+    `result` is JSON that tells what was written, `reason` what is worth knowing, `ack` the answer if it came late,
+    `keys` the hashes by which the reason is found.
     """
 
     message: Claimed
@@ -176,6 +194,7 @@ class Closed(msgspec.Struct, frozen=True):
     result: Any = None
     reason: Sequence[Issue] = ()
     ack: bytes | None = None
+    keys: Sequence[int] = ()
 
 
 _LOAD = """
@@ -237,6 +256,7 @@ def close(tx: Tx, closed: Sequence[Closed], now: datetime) -> None:
     tickets.remove(tx, *(one.message.ticket for one in closed))
     for one in closed:
         _settle(tx, one.message, one.state, now, None, one.reason, one.result, one.ack)
+        _find(tx, one.message, one.keys)
 
 
 def retry(tx: Tx, message: Claimed, due: datetime, reason: Sequence[Issue]) -> None:
@@ -246,11 +266,31 @@ def retry(tx: Tx, message: Claimed, due: datetime, reason: Sequence[Issue]) -> N
     _settle(tx, message, "received", None, due, reason, None, None)
 
 
-def bury(tx: Tx, message: Claimed, now: datetime, reason: Sequence[Issue], ack: bytes | None = None) -> None:
+def bury(
+    tx: Tx,
+    message: Claimed,
+    now: datetime,
+    reason: Sequence[Issue],
+    ack: bytes | None = None,
+    keys: Sequence[int] = (),
+) -> None:
     """Take back what processing did and queue that the message is given up, with the reason; its order goes on."""
     tx.rollback_to(WORK)
     tickets.remove(tx, message.ticket)
     _settle(tx, message, "buried", now, None, reason, None, ack)
+    _find(tx, message, keys)
+
+
+_FIND = """
+insert into message_key (tenant_id, key, received, id) select %s, key, %s, %s from unnest(%s::bigint[]) key
+on conflict do nothing
+"""
+
+
+def _find(tx: Tx, message: Claimed, keys: Sequence[int]) -> None:
+    """Queue that a message is found by these keys from now on."""
+    if keys:
+        tx.defer(_FIND, (message.tenant_id, message.received, message.id, list(keys)))
 
 
 def _settle(
@@ -272,12 +312,20 @@ def _settle(
 def _columns(
     messages: Sequence[Accepted], keyring: Keyring, tenant_id: int, hashes: Sequence[bytes]
 ) -> list[list[Any]]:
-    given = [name for name in _GIVEN if name not in ("reason", "content_hash", "control_key", "codec")]
-    columns = {name: [getattr(m, name) for m in messages] for name in given}
+    made = ("reason", "content_hash", "control_key", "codec", "kind", "fields")
+    columns = {name: [getattr(m, name) for m in messages] for name in _GIVEN if name not in made}
+    if keyring.on:
+        # It names a patient: it stands among the fields, encrypted.
+        columns["order_text"] = [None] * len(messages)
     places = list(zip(messages, hashes, strict=True))
     columns["raw"] = [message_bytes.raw(keyring, tenant_id, h, m.raw) for m, h in places]
     columns["ack"] = [message_bytes.ack(keyring, tenant_id, h, m.ack) for m, h in places]
     return [*columns.values(), [_json(list(m.reason) or None) for m in messages]]
+
+
+def _fields(keyring: Keyring, tenant_id: int, content_hash: bytes, message: Accepted) -> bytes | None:
+    told = Told(message.fields.patients, message.fields.orders, message.order_text)
+    return message_bytes.fields(keyring, tenant_id, content_hash, msgspec.json.encode(told))
 
 
 def _control_key(message: Accepted) -> bytes:

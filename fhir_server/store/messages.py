@@ -35,6 +35,16 @@ class Summary(msgspec.Struct, frozen=True):
     peer: str | None
     reason: Any
     result: Any
+    patients: list[str] = []
+    orders: list[str] = []
+
+
+class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The fields of a message as they are stored: see mappings.fields; `order` is what it is ordered by."""
+
+    patients: tuple[tuple[str, str, str], ...] = ()
+    orders: tuple[str, ...] = ()
+    order: str | None = None
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -45,13 +55,15 @@ class Stored(msgspec.Struct, frozen=True):
     ack: bytes | None
 
 
-_COLUMNS = ", ".join(name if name != "reused_id" else "reused_id = 1" for name in Summary.__struct_fields__)
+_OWN = [name for name in Summary.__struct_fields__ if name not in ("patients", "orders")]
+# What `summary_of` reads.
+COLUMNS = ", ".join([name if name != "reused_id" else "reused_id = 1" for name in _OWN] + ["fields", "content_hash"])
 _LIST = f"""
-select {_COLUMNS} from inbox
+select {COLUMNS} from inbox
 where tenant_id = %s and id < %s and (%s::text[] is null or state = any(%s)) and (%s::text is null or control_id = %s)
 order by id desc limit %s
 """  # noqa: S608
-_SHOW = f"select {_COLUMNS}, raw, ack, content_hash, codec from inbox where tenant_id = %s and id = %s"  # noqa: S608
+_SHOW = f"select {COLUMNS}, raw, ack, codec from inbox where tenant_id = %s and id = %s"  # noqa: S608
 _COUNTS = """
 select state, count(*) from inbox
 where tenant_id = %s and received >= coalesce(%s::timestamptz, '-infinity') group by state
@@ -76,7 +88,20 @@ async def listed(
     """Return at most `limit` messages, the newest first; the next page is `before` the last one's id."""
     wanted = list(states) or None
     params = (tenant_id, _NEWEST if before is None else before, wanted, wanted, control_id, control_id, limit)
-    return [Summary(*row) for row in await db.fetch(tenant_id, _LIST, params, custom_plan=True)]
+    rows = await db.fetch(tenant_id, _LIST, params, custom_plan=True)
+    return [await summary_of(db, tenant_id, row) for row in rows]
+
+
+async def summary_of(db: Database, tenant_id: int, row: Sequence[Any]) -> Summary:
+    """Return the message of a row of COLUMNS; without the master key its numbers are not told. Raises Unreadable."""
+    *given, stored, content_hash = row
+    summary = Summary(*given)
+    if stored is None or (message_bytes.is_sealed(stored) and not db.keyring.on):
+        return summary
+    told = msgspec.json.decode(await message_bytes.opened_fields(db, tenant_id, content_hash, stored), type=Told)
+    patients = [f"{name or universal}|{number}".lstrip("|") for name, universal, number in told.patients]
+    order = summary.order_text or told.order
+    return msgspec.structs.replace(summary, order_text=order, patients=patients, orders=list(told.orders))
 
 
 async def show(db: Database, tenant_id: int, id_: int) -> Stored | None:
@@ -84,9 +109,17 @@ async def show(db: Database, tenant_id: int, id_: int) -> Stored | None:
     rows = await db.fetch(tenant_id, _SHOW, (tenant_id, id_))
     if not rows:
         return None
-    *summary, raw, ack, content_hash, codec = rows[0]
+    *row, raw, ack, codec = rows[0]
+    content_hash = row[-1]
     opened = await message_bytes.opened_raw(db, tenant_id, content_hash, raw, codec)
-    return Stored(Summary(*summary), opened, await message_bytes.opened_ack(db, tenant_id, content_hash, ack))
+    summary = await summary_of(db, tenant_id, row)
+    return Stored(summary, opened, await message_bytes.opened_ack(db, tenant_id, content_hash, ack))
+
+
+async def received_of(db: Database, tenant_id: int, id_: int) -> datetime | None:
+    """Return when a message came, or None where the tenant has none of this id."""
+    rows = await db.fetch(tenant_id, "select received from inbox where tenant_id = %s and id = %s", (tenant_id, id_))
+    return rows[0][0] if rows else None
 
 
 _LOCK = """

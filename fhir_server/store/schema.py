@@ -50,7 +50,7 @@ MORE = (
     schema_access, schema_audit, schema_engine, schema_care, schema_oauth, schema_people, schema_sessions, schema_vault,
 )  # fmt: skip
 # Partitioned by day, in UTC, with a default partition for what falls outside.
-BY_DAY = ("inbox", "audit")
+BY_DAY = ("inbox", "audit", "message_key")
 # Under row-level security an index serves only operators marked as telling nothing of the rows they refuse.
 LEAKPROOF = (
     "pg_catalog.arraycontains(anyarray, anyarray)",
@@ -313,13 +313,17 @@ inbox = Table(
     may("peer", Text),
     may("processed", INSTANT),
     may("result", JSONB),  # references of what was written
-    must("codec", SmallInteger, server_default=text("0")),  # how `raw` and `ack` are stored; 0 plain
+    must("codec", SmallInteger, server_default=text("0")),  # how `raw`, `ack` and `fields` are stored; 0 plain
+    may("kind", BigInteger),  # of message_kind; null: its fields were not read yet
+    may("fields", BYTEA),  # numbers of its patients and orders
     PrimaryKeyConstraint("tenant_id", "id", "received", name="inbox_pkey"),
     CheckConstraint("state in ('received', 'done', 'buried', 'rejected')", name="inbox_state_check"),
     postgresql_partition_by="range (received)",
 )
 Index("inbox_control_id", inbox.c.tenant_id, inbox.c.control_id)
-Index("inbox_open", *(inbox.c[c] for c in ("tenant_id", "state", "received")), postgresql_where=text("state <> 'done'"))
+Index("inbox_state", *(inbox.c[c] for c in ("tenant_id", "state", "received", "id")))
+Index("inbox_kind", *(inbox.c[c] for c in ("tenant_id", "kind", "state", "received", "id")))
+Index("inbox_unread", inbox.c.tenant_id, inbox.c.received, postgresql_where=text("kind is null"))
 
 message_seen = Table(
     "message_seen",

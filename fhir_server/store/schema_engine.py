@@ -1,4 +1,4 @@
-"""Tables of the integration engine: channels and the versions of their definitions."""
+"""Tables of the integration engine: channels, the versions of their definitions, and what messages are found by."""
 
 from __future__ import annotations
 
@@ -30,6 +30,32 @@ channel_version = Table(
     may("note", Text),
     must("created", INSTANT),
     PrimaryKeyConstraint("tenant_id", "name", "version", name="channel_version_pkey"),
+)
+
+# What messages have in common: few of them stand for all messages.
+message_kind = Table(
+    "message_kind",
+    metadata,
+    tenant_id(),
+    must("kind", BigInteger),  # hash of the rest
+    must("channel", Text),
+    may("message_type", Text),
+    may("trigger", Text),
+    may("sender_app", Text),
+    may("sender_facility", Text),
+    PrimaryKeyConstraint("tenant_id", "kind", name="message_kind_pkey"),
+)
+
+# What few messages have: the numbers of patients and orders, and the words of reasons, as hashes.
+message_key = Table(
+    "message_key",
+    metadata,
+    tenant_id(),
+    must("key", BigInteger),
+    must("received", INSTANT),
+    must("id", BigInteger),
+    PrimaryKeyConstraint("tenant_id", "key", "received", "id", name="message_key_pkey"),
+    postgresql_partition_by="range (received)",
 )
 
 # Without row-level security, like the tickets; not logged, so that it costs no write of the disk.

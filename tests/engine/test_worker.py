@@ -256,8 +256,8 @@ async def test_a_failure_that_cannot_be_recorded_buries_the_message_and_blocks_n
 ) -> None:
     bury = inbox.bury
 
-    def bad(tx: Tx, message: inbox.Claimed, now: datetime, reason: Any, ack: bytes | None = None) -> None:
-        bury(tx, message, now, reason, ack)
+    def bad(tx: Tx, message: inbox.Claimed, now: datetime, reason: Any, *more: Any) -> None:
+        bury(tx, message, now, reason, *more)
         if reason[0].diagnostics == "no":
             tx.defer("select 1/0")
 

@@ -56,7 +56,8 @@ def receiver(db: Database, channel: Channel | Tenant, **more: Any) -> Receiver:
     numbers = count(1)
     route = always(channel if isinstance(channel, Channel) else catch_all(channel))
     clock: Callable[[], datetime] = more.pop("clock", lambda: NOW)
-    return Receiver(db, Hasher(b"test"), route, clock, lambda: f"C{next(numbers)}", **more)
+    hasher = more.pop("hasher", Hasher(b"test"))
+    return Receiver(db, hasher, route, clock, lambda: f"C{next(numbers)}", **more)
 
 
 def segments(answer: bytes | None) -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ def letter(control_id: str, order: int = 1, text: str = "", **more: Any) -> Acce
     """Return a message; the same control id and text make the same message."""
     raw = f"MSH|^~\\&|LAB|HOSP|||||ADT^A01|{control_id}\rPID|{order}{text}\r".encode()
     given = {"received": NOW, "sender_app": "LAB", "sender_facility": "HOSP", "ack": f"AA {control_id}".encode()}
+    more.setdefault("keys", (order,))
     return Accepted(raw=raw, channel="mllp", control_id=control_id, order_key=order, **(given | more))
 
 

@@ -49,6 +49,7 @@ select tenant_id, (tenant_id || '.1.w' || rid % 5000 || ':1A ' || tenant_id || '
 insert into inbox (tenant_id, received, id, channel, order_key, state, raw, content_hash, control_id)
 select t, now() + n * interval '10 seconds', n, 'mllp', n, 'done', 'x', 'x', 'c' || n
 from generate_series(1, 2) t, generate_series(1, {ROWS}) n;
+insert into message_kind select {TENANT}, n, 'mllp' from generate_series(1, 5000) n;
 insert into message_seen select tenant_id, ('k' || id)::bytea, 'h', received, id from inbox;
 insert into job_ticket (tenant_id, kind, received, target, order_hash, queued, due)
 select t, 1, now(), n, n % 1000, now(), case when n <= 1000 then now() end
@@ -249,8 +250,9 @@ def test_a_message_is_found_by_the_key_of_its_day(
 def test_accepting_a_message_looks_up_its_keys_alone(server: psycopg.Connection, mode: str) -> None:
     given = [letter("1", reason=REASON, order_text="1", message_type="ADT", trigger="A01", peer="here")]
     columns = inbox._columns(given, Keyring(), TENANT, [b"h" * 32])
-    params = (*columns, [b"h" * 32], [b"k" * 16], [0], *(TENANT,) * 5)
-    assert plan_of(server, inbox._ACCEPT, params, mode) == {"message_seen_pkey", "job_ticket_pkey"}
+    made = ([b"h" * 32], [b"k" * 16], [0], [7], [b"{}"])
+    params = (*columns, *made, *(TENANT,) * 5, [1, 1], [7, 8], *(TENANT,) * 3)
+    assert plan_of(server, inbox._ACCEPT, params, mode) == {"message_seen_pkey", "job_ticket_pkey", "message_kind_pkey"}
 
 
 def test_without_the_marks_the_index_of_tokens_is_lost(server: psycopg.Connection, postgres: EmbeddedPostgres) -> None:
