@@ -12,9 +12,11 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+import structlog
 from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
+log = structlog.get_logger(__name__)
 QUEUE = "concord"
 TASK = "concord.drain"
 # A mute broker may hold the publishing thread, or a worker's child that starts, for about this long.
@@ -91,30 +93,34 @@ class Child:
     The loop also looks for work by itself, as every worker does: a wake-up may be lost, and the broker may be down.
     """
 
-    def __init__(self, open_worker: Open) -> None:
+    def __init__(self, open_worker: Open, pause: float = 1.0) -> None:
+        """`pause` is how long (s) it waits before it tries again to open what could not be opened."""
         self._open = open_worker
+        self._pause = pause
         self._ready = threading.Event()
+        self._stopping = threading.Event()
         self._ended = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: Drains | None = None
-        self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="worker")
 
-    def start(self, timeout: float = 60) -> None:
-        """Open the worker and begin to look for work. Raises what opening raises."""
+    def start(self) -> None:
+        """Open the worker and begin to look for work; not waited for, since Celery kills a child that is slow to start.
+
+        Where the database is away it is tried until it is there: Celery would let the child live, without a worker.
+        """
         self._thread.start()
-        self._ready.wait(timeout)
-        if self._failure is not None:
-            raise self._failure
 
     def drain(self) -> int:
         """Do all that is due; the body of the task."""
-        assert self._loop is not None
-        assert self._worker is not None
+        self._ready.wait()
+        if self._loop is None or self._worker is None or self._ended.is_set():
+            return 0
         return asyncio.run_coroutine_threadsafe(self._worker.drain(), self._loop).result()
 
     def stop(self) -> None:
         """Take nothing new and wait for what is under way."""
+        self._stopping.set()
         if self._loop is not None and self._worker is not None and not self._ended.is_set():
             self._loop.call_soon_threadsafe(self._worker.stop)
         # Not `join`: a thread begun in a forked child of Celery is counted as stopped long before it is.
@@ -122,9 +128,12 @@ class Child:
 
     def _main(self) -> None:
         try:
-            asyncio.run(self._work())
-        except BaseException as failure:
-            self._failure = failure
+            while not self._stopping.is_set():
+                try:
+                    asyncio.run(self._work())
+                except Exception as failure:
+                    log.warning("no worker yet; it is tried again", error=type(failure).__name__, why=str(failure))
+                    self._stopping.wait(self._pause)
         finally:
             self._ended.set()
             self._ready.set()
@@ -132,6 +141,8 @@ class Child:
     async def _work(self) -> None:
         async with self._open() as worker:
             self._loop, self._worker = asyncio.get_running_loop(), worker
+            if self._stopping.is_set():
+                return
             self._ready.set()
             await worker.run()
 

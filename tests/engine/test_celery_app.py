@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,14 +14,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from kombu import Connection
 
 from fhir_server.engine.celery_app import publisher
 from fhir_server.engine.waker import Waker
 from fhir_server.store.database import Database
 from fhir_server.store.embedded import EmbeddedPostgres
+from tests.brokers import Broker
 from tests.engine.world import PEER, adt, kept, receiver, tenant_of
-from tests.needs import free_port, needs, program
+from tests.needs import needs
 
 pytest.importorskip("redis")
 
@@ -67,62 +66,23 @@ def process(*argv: str, env: Mapping[str, str] | None = None) -> Iterator[subpro
             running.wait()
 
 
+def started(kind: str, folder: Path) -> Iterator[str]:
+    broker = Broker(kind, folder / kind)
+    try:
+        broker.start()
+        yield broker.url
+    finally:
+        broker.stop()
+
+
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    server = shutil.which("redis-server")
-    assert server is not None
-    with process(server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)):
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}/0"
+    yield from started("redis", tmp_path)
 
 
 @pytest.fixture
 def rabbitmq(tmp_path: Path) -> Iterator[str]:
-    """A node of its own: ports, folders, cookie and port mapper are nobody else's."""
-    port, distribution, mapper = free_port(), free_port(), free_port()
-    own = {
-        "HOME": tmp_path,
-        "RABBITMQ_NODENAME": f"concord{port}@localhost",
-        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODE_PORT": port,
-        "RABBITMQ_DIST_PORT": distribution,
-        "RABBITMQ_MNESIA_BASE": tmp_path / "mnesia",
-        "RABBITMQ_LOG_BASE": tmp_path,
-        "RABBITMQ_ENABLED_PLUGINS_FILE": tmp_path / "plugins",
-        "RABBITMQ_CONF_ENV_FILE": tmp_path / "none",
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
-        "ERL_EPMD_PORT": mapper,
-    }
-    env = {name: str(value) for name, value in own.items()}
-    # Debian's program on the path only changes to its own user first.
-    inner = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-    server = str(inner) if inner.exists() else program("rabbitmq")
-    assert server is not None
-    try:
-        with process(server, env=env):
-            until_it_speaks(port)
-            yield f"amqp://guest:guest@127.0.0.1:{port}//"
-    finally:
-        subprocess.run(["epmd", "-kill"], env=os.environ | env, stdout=subprocess.DEVNULL, check=False)
-
-
-def until_it_speaks(port: int) -> None:
-    """Wait until the broker lets us in: its port opens a while before."""
-    end = time.monotonic() + 60
-    broker = Connection(f"amqp://guest:guest@127.0.0.1:{port}//", connect_timeout=2)
-    while True:
-        try:
-            broker.connect()
-            broker.release()
-            return
-        except (OSError, *broker.connection_errors):
-            assert time.monotonic() < end
-            time.sleep(0.1)
+    yield from started("rabbitmq", tmp_path)
 
 
 def worker(

@@ -1,4 +1,7 @@
-"""kill -9 of listener and worker at any moment: every message that got AA has its effect once, in order per patient."""
+"""kill -9 of a worker at its work: what it had begun is done once by another, or given up where every one dies at it.
+
+All parts are killed at any moment in tests/flows/test_loss.py.
+"""
 
 from __future__ import annotations
 
@@ -6,40 +9,32 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import msgspec
-import pytest
 
-from adapters.mllp import NoAnswer, Sender
 from conformance.r4.types import TYPE_CODES
 from fhir_server.context import Tenant
 from fhir_server.store.database import Database
 from fhir_server.store.embedded import EmbeddedPostgres
 from fhir_server.store.keyring import Keyring
 from fhir_server.store.masterkey import MasterKey
-from tests.engine.world import PEER, adt, code, kept, receiver, tenant_of
+from tests.engine.world import PEER, adt, kept, receiver, tenant_of
 from tests.postgres import MASTER_KEY
 
 PROCESS = """
-import asyncio, os, signal, socket, sys, uuid
+import asyncio, os, signal, sys
 from random import Random
-from adapters.mllp import Listener
 from fhir_server.app import opened
 from fhir_server.context import Tenant
-from fhir_server.engine.channel import always, catch_all
-from fhir_server.engine.receive import Receiver
+from fhir_server.engine.channel import catch_all
 from fhir_server.engine.steps import STEPS
 from fhir_server.engine.worker import Worker
 from fhir_server.settings import Settings
-role, dsn, tenant, fd = sys.argv[1:5]
+role, dsn, tenant = sys.argv[1:4]
 tenant = Tenant(int(tenant), "t")
 async def channel_of(tenant_id, name):
     return catch_all(tenant, name)
@@ -54,52 +49,32 @@ async def deadly(works):
 async def main():
     async with opened(Settings.load(env="test"), dsn) as concord:
         way = {"stuck": (*STEPS, hang), "deadly": (*STEPS[:2], deadly, *STEPS[2:])}.get(role, STEPS)
-        if role != "mllp":
-            await Worker(
-                concord.service, channel_of, concord.base, concord.clock,
-                random=Random(), new_id=lambda: "C1", poll=0.2, way=way,
-            ).run()
-        service = concord.service
-        new_id = lambda: uuid.uuid4().hex[:20]
-        door = Receiver(concord.db, service.hasher, always(catch_all(tenant)), concord.clock, new_id)
-        await Listener.start(door.message, sock=socket.socket(fileno=int(fd)))
-        await asyncio.Event().wait()
+        await Worker(
+            concord.service, channel_of, concord.base, concord.clock,
+            random=Random(), new_id=lambda: "C1", poll=0.2, way=way,
+        ).run()
 asyncio.run(main())
 """
-PATIENTS, EACH = 6, 20
 
 
 class Victim:
     """A process that is killed and started again."""
 
-    def __init__(self, role: str, dsn: str, tenant: Tenant, fd: int = -1) -> None:
-        self.argv = [sys.executable, "-c", PROCESS, role, dsn, str(tenant.id), str(fd)]
-        self.fds = (fd,) if fd >= 0 else ()
-        # A thread that kills may still be at it when the test ends.
-        self._turn = threading.Lock()
-        self._ended = False
+    def __init__(self, role: str, dsn: str, tenant: Tenant) -> None:
+        self.argv = [sys.executable, "-c", PROCESS, role, dsn, str(tenant.id)]
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-        return subprocess.Popen(
-            self.argv, env=env, pass_fds=self.fds, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-
-    def kill(self) -> None:
-        """Kill it for good."""
-        with self._turn:
-            self._ended = True
-            self._kill()
+        return subprocess.Popen(self.argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def again(self) -> None:
-        """Kill it and start it again, unless it was killed for good."""
-        with self._turn:
-            if not self._ended:
-                self._kill()
-                self.process = self._start()
+        """Kill it and start it again."""
+        self.kill()
+        self.process = self._start()
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """Kill it."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
             self.process.communicate()
@@ -108,46 +83,12 @@ class Victim:
 
 
 @contextlib.contextmanager
-def victim(role: str, dsn: str, tenant: Tenant, fd: int = -1) -> Iterator[Victim]:
-    one = Victim(role, dsn, tenant, fd)
+def victim(role: str, dsn: str, tenant: Tenant) -> Iterator[Victim]:
+    one = Victim(role, dsn, tenant)
     try:
         yield one
     finally:
         one.kill()
-
-
-@contextlib.asynccontextmanager
-async def killing(random: Random, *victims: Victim) -> AsyncIterator[Counter[str]]:
-    """Kill one or the other while the block runs, so few times that a slow machine comes to its end, too."""
-    kills: Counter[str] = Counter()
-
-    async def kill() -> None:
-        while kills.total() < 12:
-            await asyncio.sleep(random.uniform(0.8, 2.0))
-            one = random.choice(victims)
-            kills[one.argv[3]] += 1
-            await asyncio.to_thread(one.again)
-
-    task = asyncio.create_task(kill())
-    yield kills
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def send_until_accepted(port: int, patient: int) -> None:
-    """Send one patient's messages in order over one connection, each until it has its AA."""
-    sender = Sender("127.0.0.1", port, answer=5)
-    for n in range(EACH):
-        message = adt(
-            f"{patient}-{n:03}", str(patient), f"Name{n:03}", "A08", sent=f"20260301{10 + n // 60}{n % 60:02}00+0000"
-        )
-        while True:
-            with contextlib.suppress(NoAnswer, OSError):
-                if code(await sender.send(message)) == "AA":
-                    break
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(0.05)
-    await sender.close()
 
 
 async def settled(db: Database, tenant: Tenant) -> None:
@@ -170,29 +111,6 @@ async def families(db: Database, tenant: Tenant) -> dict[str, list[str]]:
         patient = msgspec.json.decode(body)
         found.setdefault(patient["identifier"][0]["value"], []).append(patient["name"][0]["family"])
     return found
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_every_acknowledged_message_takes_effect_once_and_in_order(
-    postgres: EmbeddedPostgres, fresh_name: str, fresh_database: Database, seed: int
-) -> None:
-    db, dsn = fresh_database, postgres.server_dsn(fresh_name)
-    tenant = await tenant_of(db)
-    with (
-        socket.create_server(("127.0.0.1", 0)) as sock,
-        victim("mllp", dsn, tenant, sock.fileno()) as door,
-        victim("worker", dsn, tenant) as worker,
-    ):
-        port = sock.getsockname()[1]
-        async with killing(Random(seed), door, worker, worker) as kills:
-            await asyncio.gather(*(send_until_accepted(port, p) for p in range(PATIENTS)))
-            async with asyncio.timeout(60):
-                while kills.total() < 3:
-                    await asyncio.sleep(0.1)
-        await settled(db, tenant)
-    assert Counter(m.state for m in await kept(db, tenant)) == {"done": PATIENTS * EACH}
-    expected = [f"Name{n:03}" for n in range(EACH)]
-    assert await families(db, tenant) == {str(p): expected for p in range(PATIENTS)}
 
 
 async def test_a_worker_killed_in_the_middle_of_its_transaction_has_done_nothing(
