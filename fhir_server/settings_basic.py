@@ -65,6 +65,12 @@ class BasicSettings(BaseSettings):
     lock_timeout: float = row(
         10.0, "How long a write waits for another of the same resource; then it gets 503.", unit="s", gt=0
     )
+    lost_after: float = row(
+        60.0,
+        "Both sides give up a database connection after so long without a sign of life, or idle within a transaction.",
+        unit="s",
+        ge=3,
+    )
     broker_url: str | None = row(
         None,
         "Redis or RabbitMQ that carries wake-ups to workers on other machines; without it PostgreSQL carries them.",

@@ -72,6 +72,7 @@ async def opened(settings: Settings, dsn: str) -> AsyncIterator[Concord]:
         statement_timeout_ms=int(settings.statement_timeout * 1000),
         lock_timeout_ms=int(settings.lock_timeout * 1000),
         acquire_timeout=settings.pool_timeout,
+        lost_after=settings.lost_after,
         slow=Slow(settings.slow_search_ms / 1000, settings.slow_searches_per_minute),
     )
     try:

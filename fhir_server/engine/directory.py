@@ -65,7 +65,7 @@ class Directory:
 
     async def follow(self, every: float) -> None:
         """Look when a channel changes, and every so many seconds, until cancelled."""
-        bell = Bell(self._db.dsn, channels.BELL)
+        bell = Bell(self._db.asked, channels.BELL)
         try:
             while True:
                 await bell.wait(every)

@@ -57,7 +57,7 @@ class Jobs:
 
     async def run(self) -> None:
         """Work what comes, until stopped; what is under way then is finished first."""
-        bell = Bell(self._service.db.dsn)
+        bell = Bell(self._service.db.asked)
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             while not self._stopping.is_set():

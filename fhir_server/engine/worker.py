@@ -94,7 +94,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work what comes, until stopped; what is under way then is finished first."""
-        bell = Bell(self._service.db.dsn)
+        bell = Bell(self._service.db.asked)
         listening = asyncio.create_task(self._listen(bell))
         claimants = [asyncio.create_task(self._claim_for_ever()) for _ in range(self._concurrency)]
         try:

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import lookup
 
 from fhir_server import errors
-from fhir_server.store import opening
+from fhir_server.store import opening, vital
 from fhir_server.store.keyring import PLAIN_HEAD, Keyring
 from fhir_server.store.pool import Pool
 from fhir_server.store.slow import Noted, Slow
@@ -65,11 +65,13 @@ class Exists(errors.Conflict, Collision):
 class Database:
     """A pool of connections under the server's role, on one event loop."""
 
-    def __init__(self, pool: Pool, aside: Pool, probe: Pool, dsn: str, slow: Slow) -> None:
+    def __init__(self, pool: Pool, aside: Pool, probe: Pool, dsn: str, asked: str, slow: Slow) -> None:
         self._pool = pool
         self._aside = aside
         self._probe = probe
         self.dsn = dsn
+        # The connection string with what this process asks of every connection.
+        self.asked = asked
         self.slow = slow
         # Without a master key: what is written stays plain, and what is encrypted cannot be read.
         self.keyring = Keyring()
@@ -84,19 +86,26 @@ class Database:
         statement_timeout_ms: int = 30_000,
         lock_timeout_ms: int = 10_000,
         acquire_timeout: float = 30.0,
+        lost_after: float = 60.0,
         slow: Slow | None = None,
     ) -> Self:
-        """Open the pool. Raises psycopg.OperationalError where the database cannot be reached."""
-        ours = f"-c timezone=UTC -c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}"
+        """Open the pool. Raises psycopg.OperationalError where the database cannot be reached.
+
+        A connection without a sign of life for `lost_after` seconds is given up by both sides.
+        """
+        limits = f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}"
+        ours = f"-c timezone=UTC {limits} {vital.asked_of_server(lost_after)}"
         # What the connection string asks for comes last and wins.
         asked = conninfo_to_dict(dsn)
         asked["options"] = f"{ours} {asked.get('options') or ''}".strip()
-        whole = make_conninfo("", **{"application_name": "concord", "connect_timeout": 10, **asked})
+        whole = make_conninfo(
+            "", **{"application_name": "concord", "connect_timeout": 10, **vital.asked_of_client(lost_after), **asked}
+        )
         pool = Pool(whole, min_size=min_size, max_size=max_size, acquire_timeout=acquire_timeout)
         await pool.open()
         aside = Pool(whole, min_size=0, max_size=1, acquire_timeout=acquire_timeout)
         probe = Pool(whole, min_size=0, max_size=1, acquire_timeout=_PROBE_SECONDS)
-        return cls(pool, aside, probe, dsn, slow or Slow(math.inf, 0))
+        return cls(pool, aside, probe, dsn, whole, slow or Slow(math.inf, 0))
 
     async def close(self) -> None:
         """Close every connection."""

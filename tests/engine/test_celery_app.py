@@ -99,7 +99,7 @@ def waker(broker: str) -> Iterator[Waker]:
 
 
 async def until_done(db: Database, tenant: object, count: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while sum(m.state == "done" for m in await kept(db, tenant)) < count:  # type: ignore[arg-type]
             await asyncio.sleep(0.02)
 

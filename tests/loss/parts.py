@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,12 +146,17 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, kind: str) -> Iterator[World]:
-    """Give an empty installation with PostgreSQL as it is by default, fsync included, and a broker of this kind."""
+def world(
+    folder: Path, kind: str, address: str = "127.0.0.1", settings: Mapping[str, str] | None = None
+) -> Iterator[World]:
+    """Give an empty installation with PostgreSQL as it is by default, fsync included, and a broker of this kind.
+
+    The broker listens on `address`; PostgreSQL gets more `settings`.
+    """
     folder.chmod(0o711)
-    broker = Broker(kind, folder / "broker")
+    broker = Broker(kind, folder / "broker", address)
     try:
-        with EmbeddedPostgres(folder / "data") as postgres:
+        with EmbeddedPostgres(folder / "data", settings) as postgres:
             broker.start()
             migrate(postgres.admin_dsn(), postgres.server_dsn(), today=datetime.now(UTC).date())
             yield World(folder, postgres, broker)
@@ -172,10 +177,9 @@ def running(world: World, workers: int) -> Iterator[tuple[Part, list[Part]]]:
             part.kill()
 
 
-def until(holds: object, seconds: float = 300.0) -> None:
+def until(holds: Callable[[], object], seconds: float = 300.0) -> None:
     """Wait until `holds()` is true. Raises AssertionError after so many seconds."""
     end = time.monotonic() + seconds
-    assert callable(holds)
     while not holds():
         assert time.monotonic() < end, "it did not come to its end"
         time.sleep(0.02)

@@ -55,13 +55,14 @@ class Letter(msgspec.Struct, frozen=True):
 class Senders:
     """Connections that run in a thread of their own until each of their messages has its AA."""
 
-    def __init__(self, port: int, messages: int, connections: int, patients: int) -> None:
-        """Each connection sends for `patients` patients in turn; `messages` is the number of all together."""
+    def __init__(self, port: int, messages: int, connections: int, patients: int, name: str = "K") -> None:
+        """Each connection sends for `patients` patients in turn, whose numbers begin with `name`; `messages` is the
+        number of all together."""
         self.letters: list[Letter] = []
         self.accepted: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
         self._port = port
-        self._lines = [list(_line(line, patients, messages, connections)) for line in range(connections)]
+        self._lines = [list(_line(name, line, patients, messages, connections)) for line in range(connections)]
         self.letters = [letter for line in self._lines for letter in line]
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="senders")
@@ -115,8 +116,8 @@ class Senders:
         return said["MSA"][1]
 
 
-def _line(line: int, patients: int, messages: int, connections: int) -> Iterator[Letter]:
+def _line(name: str, line: int, patients: int, messages: int, connections: int) -> Iterator[Letter]:
     """Yield the messages of one connection: its patients in turn, each from its first message on."""
     for n in range(line, messages, connections):
         turn = n // connections
-        yield Letter(f"K{line}x{turn % patients}", turn // patients)
+        yield Letter(f"{name}{line}x{turn % patients}", turn // patients)
