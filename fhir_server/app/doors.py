@@ -37,6 +37,7 @@ from fhir_server.http.binary import BinaryDoor
 from fhir_server.http.bounds import Bounds
 from fhir_server.http.cors import Cors
 from fhir_server.http.fhir import FhirDoor
+from fhir_server.http.figures import ChannelFigures
 from fhir_server.http.front import Front
 from fhir_server.http.watched import Watched
 from fhir_server.http.who import Who
@@ -92,7 +93,9 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
             queue = (sum(states.get("received", 0) for states in counts.values()), None)
         return overview_of(concord.clock(), VERSION, queue, counts)
 
-    pages.include_router(health.routes(lambda: overview.unready(concord.db), figures))
+    pages.include_router(
+        health.routes(lambda: overview.unready(concord.db), figures, ChannelFigures(concord.db, concord.clock).text)
+    )
     accounts = accounts_of(concord)
     counter = desk(accounts.signin.sessions, concord.clock, door.gate.peers.address)
     who = Who(accounts.signin.sessions, door)

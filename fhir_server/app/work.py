@@ -16,6 +16,7 @@ from fhir_server.engine import indexing
 from fhir_server.engine.celery_app import publisher
 from fhir_server.engine.channel import Retry, catch_all
 from fhir_server.engine.directory import Directory
+from fhir_server.engine.figures import Figures
 from fhir_server.engine.jobs import Jobs, Together
 from fhir_server.engine.receive import Receiver
 from fhir_server.engine.waker import Waker
@@ -44,6 +45,8 @@ async def receiver(concord: Concord) -> AsyncIterator[Receiver]:
     directory = Directory(concord.db, await tenants.quarantine(concord.db), fallback)
     await directory.look()
     following = asyncio.create_task(directory.follow(given.poll_interval))
+    figures = Figures(concord.db, concord.clock)
+    counting = asyncio.create_task(figures.keep(given.poll_interval))
     waker = Waker(publisher(given.broker_url)) if given.broker_url else None
     wake = partial(waker.wake, "messages") if waker else None
     try:
@@ -55,9 +58,12 @@ async def receiver(concord: Concord) -> AsyncIterator[Receiver]:
             new_control_id,
             patience=given.ack_timeout,
             wake=wake,
+            figures=figures,
         )
     finally:
         following.cancel()
+        counting.cancel()
+        await asyncio.gather(counting, return_exceptions=True)
         if waker:
             waker.close()
 

@@ -129,6 +129,7 @@ async def _mllp(concord: Concord, stopped: Stopped, fd: int | None) -> None:
             ),
             faults=receive.fault,
         )
+        receive.figures.listeners.append(listener)
         if fd is None:
             _tell({"mllp_port": listener.port})
         await stopped()

@@ -17,6 +17,7 @@ from fhir_server.clock import Clock
 from fhir_server.engine.applied import settled
 from fhir_server.engine.channel import Channel, Route
 from fhir_server.engine.commit import GroupCommit
+from fhir_server.engine.figures import Figures
 from fhir_server.engine.reasons import plain, storable
 from fhir_server.operations.messages import error_keys, keys
 from fhir_server.search.hashing import Hasher
@@ -55,9 +56,11 @@ class Receiver:
         *,
         patience: float = 20.0,
         wake: Callable[[], None] | None = None,
+        figures: Figures | None = None,
     ) -> None:
         """`new_id` makes control ids for acknowledgements; `patience` is how long (s) the database may take; `wake` is
-        called after messages were stored."""
+        called after messages were stored; `figures` counts what came."""
+        self.figures = figures or Figures(db, clock)
         self._db = db
         self._hasher = hasher
         self._route = route
@@ -72,13 +75,19 @@ class Receiver:
 
         The same message again gets the same acknowledgement. None where the sender wants none (MSH-15, MSH-16).
         """
-        head = _header(data)
-        channel = self._route(head, peer)
-        head = channel.heard(head)
+        clock, head = asyncio.get_running_loop().time, _header(data)
+        began, channel = clock(), self._route(head, peer)
+        answer = await self._taken(channel, channel.heard(head), data, peer)
+        if answer is not None:
+            self.figures.answered(channel.tenant.id, channel.name, clock() - began)
+        return answer
+
+    async def _taken(self, channel: Channel, head: Header, data: bytes, peer: Peer) -> bytes | None:
         refusals = channel.refusals(head)
         waits = channel.applied is not None and not refusals and awaits_application(head)
         answer = None if waits else self._answer(head, "refused" if refusals else "kept", refusals)
         kept = await self._keep(channel, head, self._item(channel, head, data, peer, answer, refusals))
+        self._count(channel, kept, refusals)
         if kept is None:
             return self._answer(head, "failed", [_NOT_KEPT])
         if waits and kept.ack is None and channel.applied is not None:
@@ -93,6 +102,7 @@ class Receiver:
         problem = AckError("MSH", "200", f"{_FAULTS[reason]} ({size} bytes)")
         answer = self._answer(head, "refused", [problem]) if reason == "too-large" else None
         kept = await self._keep(channel, head, self._item(channel, head, data, peer, answer, [problem]))
+        self._count(channel, kept, [problem])
         return kept.ack if kept else answer and self._answer(head, "failed", [_NOT_KEPT])
 
     async def _applied(self, channel: Channel, head: Header, kept: Kept, seconds: float) -> bytes | None:
@@ -110,6 +120,15 @@ class Receiver:
         except Exception:
             log.exception("message not stored", channel=channel.name, tenant=channel.tenant.name)
             return None
+
+    def _count(self, channel: Channel, kept: Kept | None, refusals: Sequence[AckError]) -> None:
+        tenant_id, name = channel.tenant.id, channel.name
+        if kept is None:
+            self.figures.failed(tenant_id, name, "unstored", [_issue(_NOT_KEPT)])
+        elif refusals:
+            self.figures.failed(tenant_id, name, "rejected", map(_issue, refusals))
+        else:
+            self.figures.count(tenant_id, name, "repeated" if kept.duplicate else "received")
 
     async def _commit(self, tenant_id: int, items: Sequence[Accepted]) -> Sequence[Kept]:
         kept = await inbox.accept(self._db, tenant_id, items)

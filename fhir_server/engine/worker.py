@@ -21,6 +21,7 @@ from fhir_server.context import Context, Grant, Tenant
 from fhir_server.engine import steps
 from fhir_server.engine.applied import answer
 from fhir_server.engine.channel import Channel, Retry
+from fhir_server.engine.figures import Figures
 from fhir_server.engine.reasons import storable
 from fhir_server.engine.steps import STEPS, Step, Stop, Work
 from fhir_server.engine.turns import Turns
@@ -63,6 +64,7 @@ class Worker:
         deaths: int = 3,
         poll: float = 5.0,
         way: Sequence[Step] = STEPS,
+        figures: Figures | None = None,
     ) -> None:
         """`channel_of(tenant_id, name)` finds a message's channel, `base` a tenant's FHIR base; `poll` is in seconds.
         `new_id` makes control ids for acknowledgements.
@@ -85,6 +87,7 @@ class Worker:
         self._turns = Turns(concurrency)
         self._poll = poll
         self._way = way
+        self.figures = figures or Figures(service.db, clock)
         self._calls: asyncio.Queue[None] = asyncio.Queue(maxsize=concurrency)
         self._stopping = asyncio.Event()
 
@@ -96,14 +99,15 @@ class Worker:
         """Work what comes, until stopped; what is under way then is finished first."""
         bell = Bell(self._service.db.asked)
         listening = asyncio.create_task(self._listen(bell))
+        counting = asyncio.create_task(self.figures.keep(self._poll))
         claimants = [asyncio.create_task(self._claim_for_ever()) for _ in range(self._concurrency)]
         try:
             await self._stopping.wait()
             await asyncio.gather(*claimants)
         finally:
-            for task in (listening, *claimants):
+            for task in (listening, counting, *claimants):
                 task.cancel()
-            await asyncio.gather(listening, *claimants, return_exceptions=True)
+            await asyncio.gather(listening, counting, *claimants, return_exceptions=True)
             await bell.close()
 
     def stop(self) -> None:
@@ -213,7 +217,7 @@ class Worker:
         inbox.close(tx, closed, self._clock())
         await tx.flush()  # what was queued fails here, if it fails, where the try is still counted
         for one in closed:
-            _told(one)
+            self._told(one)
 
     def _keys(self, closed: Closed) -> Sequence[int]:
         """Return by which words of its reason a buried message is found; of the others, nobody asks why."""
@@ -265,13 +269,22 @@ class Worker:
             await self._bury(tx, claimed, _reason(failure))
             return
         delay = retry.delay(attempt, self._random)
+        self.figures.failed(claimed.tenant_id, claimed.channel, "retried", _reason(failure))
         inbox.retry(tx, claimed, self._clock() + timedelta(seconds=delay), storable(_reason(failure)))
         self._call_in(delay)
 
     async def _bury(self, tx: Tx, claimed: Claimed, issues: Sequence[Issue]) -> None:
         buried = Closed(claimed, "buried", reason=storable(issues))
         inbox.bury(tx, claimed, self._clock(), buried.reason, await self._answer(buried), self._keys(buried))
-        _told(buried)
+        self._told(buried)
+
+    def _told(self, closed: Closed) -> None:
+        message = closed.message
+        if closed.state == "buried":
+            log.info("message buried", message_id=message.id, attempts=message.attempts + 1)
+            self.figures.failed(message.tenant_id, message.channel, "buried", closed.reason)
+        else:
+            self.figures.count(message.tenant_id, message.channel, "done")
 
     def _call_in(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._call)
@@ -281,11 +294,6 @@ def _closed(claimed: Claimed, result: Work | Stop) -> Closed:
     if isinstance(result, Stop):
         return Closed(claimed, "buried", reason=storable(result.issues))
     return Closed(claimed, "done", _written(result), storable(result.issues))
-
-
-def _told(closed: Closed) -> None:
-    if closed.state == "buried":
-        log.info("message buried", message_id=closed.message.id, attempts=closed.message.attempts + 1)
 
 
 def _may_pass(failure: Exception) -> bool:

@@ -10,8 +10,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 Ready = Callable[[], Awaitable[str | None]]
 
 
-def routes(ready: Ready, registry: CollectorRegistry) -> APIRouter:
-    """Return the routes; `ready` gives None, or in one sentence why requests cannot be served."""
+def routes(ready: Ready, registry: CollectorRegistry, of_channels: Callable[[], Awaitable[bytes]]) -> APIRouter:
+    """Return the routes; `ready` gives None, or in one sentence why requests cannot be served.
+
+    `of_channels` gives figures of the whole installation, in the same format.
+    """
     router = APIRouter(tags=["operation"])
 
     @router.get("/healthz")
@@ -30,7 +33,7 @@ def routes(ready: Ready, registry: CollectorRegistry) -> APIRouter:
 
     @router.get("/metrics")
     async def metrics() -> Response:
-        """Return the figures of this process in Prometheus' text format."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        """Return the figures of this process, and of all channels, in Prometheus' text format."""
+        return Response(generate_latest(registry) + await of_channels(), media_type=CONTENT_TYPE_LATEST)
 
     return router

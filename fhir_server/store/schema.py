@@ -35,6 +35,7 @@ from fhir_server.store import (
     schema_people,
     schema_sessions,
     schema_vault,
+    schema_watch,
 )
 from fhir_server.store.columns import INSTANT, NOW, may, must, tenant_id
 from fhir_server.store.columns import metadata as metadata
@@ -43,11 +44,12 @@ from fhir_server.store.columns import metadata as metadata
 WITHOUT_RLS = frozenset(
     {"tenant", "installation", "signing_key", "job_ticket", "job_attempt", "alembic_version", "person", "membership"}
     | {"data_key"}
-    | {*schema_sessions.OPEN, *schema_audit.OPEN}
+    | {*schema_sessions.OPEN, *schema_audit.OPEN, *schema_watch.OPEN}
 )
 # The modules that declare the rest of the tables.
 MORE = (
     schema_access, schema_audit, schema_engine, schema_care, schema_oauth, schema_people, schema_sessions, schema_vault,
+    schema_watch,
 )  # fmt: skip
 # Partitioned by day, in UTC, with a default partition for what falls outside.
 BY_DAY = ("inbox", "audit", "message_key")
@@ -67,6 +69,7 @@ SEQUENCES = (
     Sequence("job_id", metadata=metadata, data_type=BigInteger),
     Sequence("job_ticket_id", metadata=metadata, data_type=BigInteger),
     Sequence("audit_id", metadata=metadata, data_type=BigInteger),
+    Sequence("alert_id", metadata=metadata, data_type=BigInteger),
 )
 
 

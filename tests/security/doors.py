@@ -13,7 +13,7 @@ from fhir_server.http.front import Front
 OPEN: dict[str, str] = {
     "/healthz": "that the process runs",
     "/readyz": "that the database answers",
-    "/metrics": "figures of the process",
+    "/metrics": "figures of the process and of channels, by name",
     "/openapi.json": "the description of the API",
     "/console/{name}": "styles and scripts of the pages",
     "/login": "the form to sign in",

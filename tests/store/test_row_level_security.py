@@ -42,6 +42,11 @@ BY_HAND = {
     "channel": "insert into channel (tenant_id, name, state, version, changed) values (%s, 'c', 'running', 1, now())",
     "channel_version": "insert into channel_version (tenant_id, name, version, definition, author, created)"
     " values (%s, 'c', 1, '{}', 'a', now())",
+    "channel_count": "insert into channel_count values (%s, 'c', now(), 'done', 1, now())",
+    "alert": "insert into alert (tenant_id, channel, kind, count, detail, first, last)"
+    " values (%s, 'c', 'silence', 1, '{}', now(), now())",
+    "alert_target": "insert into alert_target (tenant_id, kind, address, created, author)"
+    " values (%s, 'email', 'a@example.org', now(), 'x')",
     "oauth_request": "insert into oauth_request (tenant_id, handle_hash, client_id, redirect_uri, state, scope,"
     " challenge, created, expires, asked_encounter) values (%s, 'h', 'c', '', '', '', '', now(), now(), false)",
     "oauth_launch": "insert into oauth_launch (tenant_id, launch_hash, client_id, person, created, expires)"
