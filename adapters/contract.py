@@ -56,3 +56,25 @@ class FaultHandler(Protocol):
     """
 
     async def __call__(self, reason: str, data: bytes, size: int, peer: Peer, /) -> bytes | None: ...
+
+
+class Intake(Protocol):
+    """Takes one message that is too large to be held, as it arrives. What it raises closes the connection."""
+
+    async def feed(self, data: bytes, /) -> None:
+        """Take the next piece; return once another may come."""
+
+    async def end(self, data: bytes, /) -> bytes | None:
+        """Take the last piece of a whole message; return the answer, or None for no answer."""
+
+    async def give_up(self, reason: str, size: int, /) -> bytes | None:
+        """Learn that no end will come, as a FaultHandler does: the pieces up to here were `size` bytes, or more."""
+
+    def drop(self) -> None:
+        """Forget it: the connection is gone. Nothing else is called afterwards."""
+
+
+class IntakeHandler(Protocol):
+    """Begins to take a message that comes in pieces."""
+
+    def __call__(self, peer: Peer, /) -> Intake: ...

@@ -15,8 +15,8 @@ from typing import Any
 
 from adapters import accepting, certificates
 from adapters.accepting import Seats
-from adapters.contract import FaultHandler, Handler, Peer
-from adapters.frames import Event, Frame, Framer, Junk, State, TooLarge, wrap
+from adapters.contract import FaultHandler, Handler, Intake, IntakeHandler, Peer
+from adapters.frames import Event, Frame, Framer, Junk, Last, Part, State, TooLarge, wrap
 
 log = logging.getLogger(__name__)
 CHUNK = 65536
@@ -30,6 +30,7 @@ class Limits:
     each: int = 1024  # connections of one address
     handshake: float = 10.0  # of TLS, from the first byte to its end
     frame: int = 64 * 1024 * 1024
+    whole: int = 128 * 1024  # a larger frame is taken in pieces, where the listener has an intake
     idle: float = 3600.0  # between the end of one frame and the VT of the next
     read: float = 120.0  # from the VT of a frame to its FS
     write: float = 30.0  # for an answer to leave
@@ -46,6 +47,7 @@ class Listener:
         self._socket = sock
         self._handler = handler
         self._faults = faults
+        self._intake: IntakeHandler | None = None
         self._seats: Seats
         self._tls: Callable[[], ssl.SSLContext] | None = None
         self._door: int | None = None
@@ -63,18 +65,21 @@ class Listener:
         port: int = 0,
         limits: Limits | None = None,
         faults: FaultHandler | None = None,
+        intake: IntakeHandler | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
         seats: Seats | None = None,
         door: int | None = None,
     ) -> Listener:
         """Listen on `sock`, or on host and port (0: any free one). Raises OSError when that cannot be had.
 
+        With `intake`, frames of more than `limits.whole` bytes go there in pieces; without, they are held like others.
         `tls` gives the context of each next connection; `seats` are counted together with other listeners'; `door` is
         what peers are said to have come to (contract.Peer).
         """
         sock = sock or accepting.bound(host, port)
         sock.setblocking(False)
         self = cls(sock, handler, limits or Limits(), faults)
+        self._intake = intake
         self._seats = seats or Seats(self.limits.connections, self.limits.each)
         self._tls, self._door = tls, door
         self._accepting = asyncio.create_task(accepting.accepting(sock, self._admit))
@@ -131,7 +136,7 @@ class Listener:
                 self.failed += 1
                 self._told.tell(f"TLS handshake of {host} failed: {accepting.reason(error)}")
             return
-        connection = _Connection(reader, writer, self.limits, self._handler, self._faults, self._door)
+        connection = _Connection(reader, writer, self.limits, self._handler, self._faults, self._intake, self._door)
         task = asyncio.current_task()
         assert task is not None
         connection.task = task
@@ -151,6 +156,7 @@ class _Connection:
         limits: Limits,
         handler: Handler,
         faults: FaultHandler | None,
+        intake: IntakeHandler | None,
         door: int | None,
     ) -> None:
         self._reader = reader
@@ -158,7 +164,9 @@ class _Connection:
         self._limits = limits
         self._handler = handler
         self._faults = faults
-        self._framer = Framer(limits.frame)
+        self._intake = intake
+        self._large: Intake | None = None  # of the frame that comes in parts
+        self._framer = Framer(limits.frame, whole=limits.whole if intake else None)
         self._peer = _peer(writer, door)
         self._reading = False
         self._finishing = asyncio.Event()
@@ -182,6 +190,8 @@ class _Connection:
             # Its type alone: its text may quote a patient's message.
             log.error("MLLP connection of %s closed: handling failed with %s", self._peer, type(error).__name__)
         finally:
+            if self._large is not None:
+                self._large.drop()
             self._writer.close()
 
     async def _serve(self) -> None:
@@ -198,12 +208,15 @@ class _Connection:
         while not self._finishing.is_set() and (chunk := await self._read(since)):
             state = self._framer.state
             events = self._framer.receive(chunk)
+            began = clock()
             for event in events:
                 await self._answer(event)
-                if self._finishing.is_set():
+                if self._finishing.is_set() and not isinstance(event, Part):
                     return
-            if events or state is not self._framer.state:
+            if state is not self._framer.state or any(not isinstance(event, Part) for event in events):
                 since = clock()
+            else:
+                since += clock() - began  # that its parts were waited for here is not the sender's fault
 
     async def _unfinished(self) -> None:
         for event in self._framer.finish():
@@ -230,11 +243,38 @@ class _Connection:
     async def _take(self, event: Event) -> bytes | None:
         if isinstance(event, Frame):
             return await self._handler(event.content, self._peer)
+        if isinstance(event, Part):
+            await self._begun().feed(event.content)
+            return None
+        if self._large is not None:
+            large, self._large = self._large, None
+            return await _ended(large, event)
         if self._faults is None:
             return None
         if isinstance(event, Junk):
             return await self._faults(event.reason, event.data, event.size, self._peer)
-        return await self._faults("too-large", event.data, event.limit, self._peer)
+        if isinstance(event, TooLarge):
+            return await self._faults("too-large", event.data, event.limit, self._peer)
+        raise AssertionError(f"{type(event).__name__} without a Part before it")
+
+    def _begun(self) -> Intake:
+        if self._large is None:
+            assert self._intake is not None
+            self._large = self._intake(self._peer)
+        return self._large
+
+
+async def _ended(large: Intake, event: Last | Junk | TooLarge) -> bytes | None:
+    """Tell an intake how its frame ended; where that fails, nothing of it stays."""
+    try:
+        if isinstance(event, Last):
+            return await large.end(event.content)
+        if isinstance(event, Junk):
+            return await large.give_up(event.reason, event.size)
+        return await large.give_up("too-large", event.limit)
+    except BaseException:
+        large.drop()
+        raise
 
 
 class NoAnswer(Exception):

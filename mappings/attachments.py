@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from hashlib import sha1
 
-from mappings.context import Codes, Context
+from mappings.context import Codes, Context, full_url
 from mappings.delimiters import NULL, unescape
-from mappings.mapped import Json
+from mappings.mapped import Document, Entry, Json, SenderProfile
 from mappings.value import Value
 
 _TYPES = {
@@ -46,6 +47,8 @@ _SUBTYPES |= {"JPEG": "image/jpeg", "JPG": "image/jpeg", "PNG": "image/png", "GI
 
 def embedded(value: Value, cx: Context, codes: Codes | None) -> Json | None:
     """ED → Attachment with its data; None where it has none."""
+    if len(value.parts) > 4 and (document := cx.documents.get(value.parts[4])):
+        return _outside(document, value, cx)
     # not `text`: that is cut to the length of a FHIR string
     text = unescape(value.parts[4], value.marks) if len(value.parts) > 4 else ""
     if not text.strip() or text == NULL:
@@ -54,7 +57,33 @@ def embedded(value: Value, cx: Context, codes: Codes | None) -> Json | None:
     if data is None:
         cx.warn("value", f"data declared as {value.code(4)!r} are not; kept as text")
         return {"contentType": "text/plain", **_content(text.encode("utf-8", "surrogatepass"))}
-    return {"contentType": _content_type(value.code(2), value.code(3), data), **_content(data)}
+    return {"contentType": _content_type(value, data, cx.profile), **_content(data)}
+
+
+def _outside(document: Document, value: Value, cx: Context) -> Json:
+    """The Attachment of a document that stands in an object: its address is settled with the resource that has it."""
+    kind = _content_type(value, document.begins, cx.profile) if document.read else "text/plain"
+    if not document.read:
+        cx.warn("value", f"data declared as {value.code(4)!r} are not; kept as text")
+    digest = base64.b64encode(document.sha1).decode("ascii")
+    return {"contentType": kind, "url": value.parts[4], "size": document.size, "hash": digest}
+
+
+def settle(cx: Context, owner: Entry) -> None:
+    """Make a Binary of each document of a resource; who may see the resource may see it.
+
+    The same document of the same resource is the same Binary in every message, so that a replay makes no other.
+    """
+    extensions = [one.get("valueAttachment", {}) for one in owner.resource.get("extension", [])]
+    for attachment in [*owner.resource.get("presentedForm", []), *extensions]:
+        document = cx.documents.get(attachment.get("url", ""))
+        if document is not None:
+            url = full_url("Binary", owner.full_url, json.dumps(document.data))
+            id_ = url.removeprefix("urn:uuid:")
+            attachment["url"] = f"Binary/{id_}"
+            binary = {"resourceType": "Binary", "id": id_, "contentType": attachment["contentType"]}
+            guard = {"securityContext": {"reference": owner.full_url}}
+            cx.entries[url] = Entry(url, {**binary, **guard, "_data": document.data})
 
 
 def referenced(value: Value, cx: Context, codes: Codes | None) -> Json | None:
@@ -83,8 +112,9 @@ def _bytes(text: str, encoding: str) -> bytes | None:
         return None
 
 
-def _content_type(kind: str, subtype: str, data: bytes) -> str:
-    sniffed = next((name for magic, name in _MAGIC if data.startswith(magic)), None)
+def _content_type(value: Value, data: bytes, profile: SenderProfile) -> str:
+    kind, subtype = value.code(2), value.code(3)
+    sniffed = next((name for magic, name in _MAGIC if data.startswith(magic)), None) if profile.sniff else None
     declared = _TYPES.get((kind.upper(), subtype.upper())) or _SUBTYPES.get(subtype.upper())
     if not declared and re.fullmatch(r"[a-z]+/[\w.+-]+", kind.lower(), re.ASCII):
         declared = kind.lower()

@@ -32,8 +32,20 @@ _CODECS = {
 _LATIN = re.compile(r"(?:ISO)?8859(\d{1,2})\Z")
 _WINDOWS = re.compile(r"(?:WINDOWS|WIN|CP)(125\d|874)\Z")
 _MSH_18 = 17
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_UNMARKED = ((b"M\0S\0H\0", "utf-16-le"), (b"\0M\0S\0H", "utf-16-be"))
+# The mark of UTF-32 begins like that of UTF-16.
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_UNMARKED = (
+    (b"M\0S\0H\0", "utf-16-le"),
+    (b"\0M\0S\0H", "utf-16-be"),
+    (b"M\0\0\0S\0\0\0", "utf-32-le"),
+    (b"\0\0\0M\0\0\0S", "utf-32-be"),
+)
 
 
 class Decoded(NamedTuple):
@@ -55,25 +67,26 @@ def codec_for(declared: str) -> str | None:
     return _CODECS.get(key)
 
 
-def decode(data: bytes, *, default: str = "", override: str = "") -> Decoded:
+def decode(data: bytes, *, fallback: str = "", override: str = "") -> Decoded:
     """Return the message as text; `Decoded.charset` encodes it back to exactly `data`.
 
-    MSH-18 decides, a byte order mark or plain UTF-16 comes before it. `default` (as in MSH-18) is for a sender that
-    declares nothing, `override` for one that declares what it does not send. Bytes that the declared set does not know
-    are read as UTF-8, else as Windows-1252, else as ISO 8859-1, with a warning: none is lost and none becomes `?`.
+    MSH-18 decides, a byte order mark or plain UTF-16 comes before it. `override` (as in MSH-18) is for a sender that
+    declares what it does not send, `fallback` for one that declares nothing or sends more than that. Bytes that
+    neither knows are read as UTF-8, else as Windows-1252, else as ISO 8859-1, with a warning: none is lost and none
+    becomes `?`.
     """
     wide = _wide(data)
     if wide:
         text = _try(data, wide)
         if text is not None:
             return Decoded(text, wide, ())
-    name = override or declared_charset(data) or default
+    name = override or declared_charset(data) or fallback
     codec = codec_for(name) if name else "ascii"
     warnings = () if codec else (f"character set {name!r} is not known",)
     text = _try(data, codec or "ascii")
     if text is not None:
         return Decoded(text, codec or "ascii", warnings)
-    return _fall_back(data, name, warnings)
+    return _fall_back(data, name, codec_for(fallback) if fallback and fallback != name else None, warnings)
 
 
 def declared_charset(data: bytes) -> str:
@@ -107,9 +120,9 @@ def _try(data: bytes, codec: str) -> str | None:
         return None
 
 
-def _fall_back(data: bytes, name: str, warnings: tuple[str, ...]) -> Decoded:
-    codecs_ = ("utf-8", "cp1252", "latin-1")  # the last one knows every byte
-    text, codec = next((text, codec) for codec in codecs_ if (text := _try(data, codec)) is not None)
+def _fall_back(data: bytes, name: str, first: str | None, warnings: tuple[str, ...]) -> Decoded:
+    codecs_ = (first, "utf-8", "cp1252", "latin-1")  # the last one knows every byte
+    text, codec = next((text, codec) for codec in codecs_ if codec and (text := _try(data, codec)) is not None)
     odd = f"bytes are not {name}, read as {codec}" if name else f"no character set declared, read as {codec}"
     return Decoded(text, codec, (*warnings, odd))
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from conformance.issue import Issue
 from mappings.delimiters import Delimiters
-from mappings.mapped import Entry, Json, SenderProfile, choice_of
+from mappings.mapped import Document, Entry, Json, SenderProfile, choice_of
 from mappings.systems import Systems
 from mappings.times import Clock
 
@@ -32,6 +32,7 @@ class Context:
         "codes",
         "control_id",
         "delimiters",
+        "documents",
         "entries",
         "field",
         "issues",
@@ -49,12 +50,14 @@ class Context:
         systems: Systems,
         clock: Clock,
         codes: Mapping[str, Codes],
+        documents: Mapping[str, Document] | None = None,
     ) -> None:
         self.profile = profile
         self.delimiters = delimiters
         self.systems = systems
         self.clock = clock
         self.codes = codes
+        self.documents = documents or {}
         self.entries: dict[str, Entry] = {}
         self.issues: list[Issue] = []
         self.newer: str | None = None

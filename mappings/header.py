@@ -51,9 +51,12 @@ class Header(msgspec.Struct, frozen=True):
 _VERSION = re.compile(r"2(\.\d+)+\Z")
 
 
-def header(data: bytes) -> Header:
-    """Read the MSH and nothing else. Never raises: what is wrong stands in `problems`."""
-    line, codec = _line(data)
+def header(data: bytes, charset: str = "") -> Header:
+    """Read the MSH and nothing else. Never raises: what is wrong stands in `problems`.
+
+    `charset`, as in MSH-18, comes before what the message declares.
+    """
+    line, codec = _line(data, charset)
     if line[:3] != "MSH" or len(line) < 5:
         return Header((), DEFAULT, codec, problems=(Problem("MSH", "100", "the message does not begin with MSH"),))
     separator = usable_separator(line[3])
@@ -63,19 +66,19 @@ def header(data: bytes) -> Header:
     return Header(tuple(fields), delimiters, codec, **values, problems=_problems(fields, values))
 
 
-def _line(data: bytes) -> tuple[str, str]:
+def _line(data: bytes, charset: str) -> tuple[str, str]:
     """The first line as text, and the codec it was read with."""
     head = data[:8192].lstrip(b" \t\r\n\x0b")
     if head[:3] != b"MSH" or head[3:4] == b"\0":
-        text, codec, _ = decode(data)
+        text, codec, _ = decode(data, override=charset)
         return re.split(r"[\r\n]", text.lstrip("\ufeff \t\r\n\x0b"), maxsplit=1)[0], codec
     first = re.split(rb"[\r\n]", head, maxsplit=1)[0]
     fields = first.split(first[3:4] or b"|", 18)
-    declared_set = fields[17].decode("latin-1") if len(fields) > 17 else ""
+    declared_set = charset or (fields[17].decode("latin-1") if len(fields) > 17 else "")
     codec = (codec_for(declared_set.split("~")[0]) if declared_set else None) or "ascii"
     if first.isascii() and not codec.startswith(("utf-16", "utf-32", "iso2022")):
         return first.decode("ascii"), codec
-    decoded = decode(first)
+    decoded = decode(first, override=charset)
     return decoded.text, decoded.charset if not first.isascii() else codec
 
 

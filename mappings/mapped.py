@@ -31,6 +31,8 @@ class SenderProfile(msgspec.Struct, frozen=True):
 
     `scope` names the sender in the systems of identifiers it leaves without an authority; default MSH-4, else MSH-3.
     `zone` is the IANA zone of its local times; "" where nobody knows it: such times are then cut to their day.
+    `charset`, as in MSH-18, comes before what the message declares, `fallback` is tried for bytes that do not fit it.
+    `sniff` says whether the first bytes of a document tell its type, whatever ED.2 and ED.3 say.
     `systems` maps an assigning authority (namespace or universal id) to an identifier system, `code_systems` a coding
     system's name to its URI; both come before the built-in rules.
     """
@@ -39,6 +41,23 @@ class SenderProfile(msgspec.Struct, frozen=True):
     zone: str = "UTC"
     systems: Mapping[str, str] = {}
     code_systems: Mapping[str, str] = {}
+    charset: str = ""
+    fallback: str = ""
+    sniff: bool = True
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A document that was cut out of the message, where a word stands for it.
+
+    `data` is what `_data` of a Binary says of its content, `begins` are its first bytes, `sha1` is of all. It is not
+    `read` where its bytes are not what ED.4 says: then it is the text itself.
+    """
+
+    data: Json
+    size: int
+    sha1: bytes
+    begins: bytes
+    read: bool = True
 
 
 class Entry(msgspec.Struct):

@@ -6,6 +6,7 @@ https://build.fhir.org/ig/HL7/v2-to-fhir/message_maps.html
 from __future__ import annotations
 
 from mappings import identity
+from mappings.attachments import settle
 from mappings.coded import is_unknown, lookup
 from mappings.context import Context, full_url, joined
 from mappings.groups import Noted, Person
@@ -45,6 +46,8 @@ class Mapper:
         entry = self.cx.add(draft.resource, match, draft.lineage)
         entry.removed += tuple(name for name in dict.fromkeys(draft.removed) if name not in entry.removed)
         entry.keep += tuple(draft.keep)
+        if self.cx.documents:
+            settle(self.cx, entry)
         return entry
 
 

@@ -5,6 +5,7 @@ https://build.fhir.org/ig/HL7/v2-to-fhir/ — what is mapped, and how things are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from zoneinfo import ZoneInfoNotFoundError
 
 from conformance.issue import error, warning
@@ -12,7 +13,7 @@ from mappings.calls import CALLS
 from mappings.context import Context, joined
 from mappings.groups import Groups, Person, group
 from mappings.hl7v2 import Message, Segment, order_key
-from mappings.mapped import AS_OF, Entry, Mapped, SenderProfile, Unmapped, decode, encode
+from mappings.mapped import AS_OF, Document, Entry, Mapped, SenderProfile, Unmapped, decode, encode
 from mappings.patients import Mapper, around, encounter, patient
 from mappings.results import Results
 from mappings.rules_patient import one
@@ -29,8 +30,10 @@ MOST_ISSUES = 500
 _TABLES: Tables = load(CALLS)
 
 
-def to_fhir(message: Message, profile: SenderProfile) -> Mapped:
+def to_fhir(message: Message, profile: SenderProfile, documents: Mapping[str, Document] | None = None) -> Mapped:
     """Return the resources a message speaks of, each with its identity, and what could not be mapped as it stands.
+
+    `documents` are those that were cut out of the message, by the words that stand for them.
 
     Raises Unmapped where there is no map for the message, or it lacks the patient its map needs; nothing else,
     whatever the text. A profile with an unknown time zone raises Unmapped too: times would be wrong.
@@ -42,7 +45,7 @@ def to_fhir(message: Message, profile: SenderProfile) -> Mapped:
     groups = group(message)
     if not groups.people:
         raise Unmapped([error("required", "the message has no PID: there is nobody to file it under", "PID")])
-    cx = _context(head, message, profile)
+    cx = _context(head, message, profile, documents)
     mapper = Mapper(cx, _TABLES, structure)
     seen: dict[str, int] = {}
     for person in groups.people:
@@ -62,7 +65,9 @@ def _structure(head: Segment) -> str:
     return structure
 
 
-def _context(head: Segment, message: Message, profile: SenderProfile) -> Context:
+def _context(
+    head: Segment, message: Message, profile: SenderProfile, documents: Mapping[str, Document] | None
+) -> Context:
     sent = one(head, 7).text(1)
     sender = one(head, 4).text(1) or one(head, 4).text(2) or one(head, 3).text(1) or one(head, 3).text(2)
     try:
@@ -70,7 +75,7 @@ def _context(head: Segment, message: Message, profile: SenderProfile) -> Context
     except (ZoneInfoNotFoundError, ValueError) as problem:
         raise Unmapped([error("not-supported", f"the sender's time zone {profile.zone!r} is not known")]) from problem
     systems = Systems(profile, sender, _TABLES.systems)
-    cx = Context(profile, message.delimiters, systems, clock, _TABLES.codes)
+    cx = Context(profile, message.delimiters, systems, clock, _TABLES.codes, documents)
     cx.newer = clock.date_time(sent)
     cx.trigger = one(head, 9).code(2).upper()
     cx.control_id = one(head, 10).text(1)

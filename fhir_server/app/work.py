@@ -17,6 +17,7 @@ from fhir_server.engine.celery_app import publisher
 from fhir_server.engine.channel import Retry, catch_all
 from fhir_server.engine.directory import Directory
 from fhir_server.engine.figures import Figures
+from fhir_server.engine.intake import Bounds
 from fhir_server.engine.jobs import Jobs, Together
 from fhir_server.engine.receive import Receiver
 from fhir_server.engine.waker import Waker
@@ -24,6 +25,7 @@ from fhir_server.engine.whatif import WhatIf
 from fhir_server.engine.worker import Worker
 from fhir_server.errors import NotFound
 from fhir_server.interactions import define
+from fhir_server.settings import Settings
 from fhir_server.store import tenants
 from fhir_server.store.database import Tx
 from fhir_server.store.jobs import ClaimedJob
@@ -59,6 +61,8 @@ async def receiver(concord: Concord) -> AsyncIterator[Receiver]:
             patience=given.ack_timeout,
             wake=wake,
             figures=figures,
+            objects=concord.service.objects,
+            bounds=large_bounds(concord.settings),
         )
     finally:
         following.cancel()
@@ -66,6 +70,17 @@ async def receiver(concord: Concord) -> AsyncIterator[Receiver]:
         await asyncio.gather(counting, return_exceptions=True)
         if waker:
             waker.close()
+
+
+def large_bounds(given: Settings) -> Bounds:
+    """Return what is taken of a message that comes in pieces."""
+    return Bounds(
+        least=given.document_from_bytes,
+        text=given.message_text_bytes,
+        document=given.document_max_bytes,
+        documents=given.documents_max,
+        together=given.messages_large,
+    )
 
 
 def worker(concord: Concord) -> Together:

@@ -125,9 +125,13 @@ async def _mllp(concord: Concord, stopped: Stopped, fd: int | None) -> None:
             receive.message,
             sock=_listening(fd, given.mllp_host, given.mllp_port),
             limits=Limits(
-                connections=given.mllp_max_connections, frame=given.mllp_max_message_bytes, idle=given.mllp_idle_timeout
+                connections=given.mllp_max_connections,
+                frame=given.mllp_max_message_bytes,
+                whole=given.message_whole_bytes,
+                idle=given.mllp_idle_timeout,
             ),
             faults=receive.fault,
+            intake=receive.large,
         )
         receive.figures.listeners.append(listener)
         if fd is None:

@@ -151,7 +151,7 @@ def compiled(tenant: Tenant, given: Definition, state: ChannelState) -> Channel:
         types=frozenset(takes.types),
         processing_ids=frozenset(takes.processing_ids),
         versions=takes.versions,
-        profile=SenderProfile(profile.scope, profile.zone, profile.systems, profile.code_systems),
+        profile=SenderProfile(**msgspec.structs.asdict(profile)),
         retry=Retry(retry.attempts, retry.base, retry.most) if retry else None,
         applied=given.ack.seconds if given.ack.when == "applied" else None,
         original=given.ack.mode == "original",

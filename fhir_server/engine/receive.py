@@ -18,18 +18,21 @@ from fhir_server.engine.applied import settled
 from fhir_server.engine.channel import Channel, Route
 from fhir_server.engine.commit import GroupCommit
 from fhir_server.engine.figures import Figures
+from fhir_server.engine.intake import Bounds, Large, Taken
 from fhir_server.engine.reasons import plain, storable
 from fhir_server.operations.messages import error_keys, keys
 from fhir_server.search.hashing import Hasher
 from fhir_server.store import inbox
 from fhir_server.store.database import Database
 from fhir_server.store.inbox import Accepted, Kept
+from fhir_server.store.objects import Objects
 from mappings.ack import AckError, ack
 from mappings.ack_mode import Kept as What
 from mappings.ack_mode import awaits_application, on_keeping
 from mappings.fields import Fields, fields
 from mappings.header import Header, header
 from mappings.hl7v2 import decode, order_key, parse
+from mappings.mapped import SenderProfile
 
 log = structlog.get_logger(__name__)
 # Table 0357: with 207 a sender may try again later, with 200 it has to change something first.
@@ -37,9 +40,13 @@ _NOT_KEPT = AckError("MSH", "207", "the message could not be stored; send it aga
 _NOT_YET = AckError("MSH", "207", "stored, but not processed yet; send it again to learn what becomes of it")
 _FAULTS = {
     "too-large": "the message is longer than the limit; only its beginning is kept",
+    "too-many-documents": "the message holds more documents than the limit; only its beginning is kept",
+    "document-too-large": "a document of the message is longer than the limit; only its beginning is kept",
     "unfinished": "the message broke off before its end",
     "unframed": "bytes outside any MLLP frame",
 }
+# Faults of which the sender is told at once: of the others it knows.
+_TOLD = frozenset(("too-large", "too-many-documents", "document-too-large"))
 _LONGEST = 250  # characters of a header field that are kept beside the bytes, where an index can hold them
 
 
@@ -57,9 +64,12 @@ class Receiver:
         patience: float = 20.0,
         wake: Callable[[], None] | None = None,
         figures: Figures | None = None,
+        objects: Objects | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         """`new_id` makes control ids for acknowledgements; `patience` is how long (s) the database may take; `wake` is
-        called after messages were stored; `figures` counts what came."""
+        called after messages were stored; `figures` counts what came. `large` needs `objects`, and takes what `bounds`
+        allow."""
         self.figures = figures or Figures(db, clock)
         self._db = db
         self._hasher = hasher
@@ -69,24 +79,36 @@ class Receiver:
         self._patience = patience
         self._wake = wake
         self._group = GroupCommit(self._commit)
+        self._objects = objects
+        self._bounds = bounds or Bounds()
+        self._places = asyncio.Semaphore(self._bounds.together)
 
     async def message(self, data: bytes, peer: Peer) -> bytes | None:
         """Keep a message and return its acknowledgement: that it is stored, or processed, or refused and why.
 
         The same message again gets the same acknowledgement. None where the sender wants none (MSH-15, MSH-16).
         """
-        clock, head = asyncio.get_running_loop().time, _header(data)
-        began, channel = clock(), self._route(head, peer)
-        answer = await self._taken(channel, channel.heard(head), data, peer)
+        return await self.take(Taken(data, (), b""), peer)
+
+    def large(self, peer: Peer) -> Large:
+        """Begin to take a message that comes in pieces; its `end` returns what `message` does."""
+        assert self._objects is not None
+        return Large(self, self._objects, self._bounds, self._places, self._clock, peer)
+
+    async def take(self, taken: Taken, peer: Peer) -> bytes | None:
+        """Keep a message, some of whose documents may be in the object store already, as `message` does."""
+        clock = asyncio.get_running_loop().time
+        began, (head, channel) = clock(), self.judged(taken.raw, peer)
+        answer = await self._taken(channel, head, taken, peer)
         if answer is not None:
             self.figures.answered(channel.tenant.id, channel.name, clock() - began)
         return answer
 
-    async def _taken(self, channel: Channel, head: Header, data: bytes, peer: Peer) -> bytes | None:
+    async def _taken(self, channel: Channel, head: Header, taken: Taken, peer: Peer) -> bytes | None:
         refusals = channel.refusals(head)
         waits = channel.applied is not None and not refusals and awaits_application(head)
         answer = None if waits else self._answer(head, "refused" if refusals else "kept", refusals)
-        kept = await self._keep(channel, head, self._item(channel, head, data, peer, answer, refusals))
+        kept = await self._keep(channel, head, self._item(channel, head, taken, peer, answer, refusals))
         self._count(channel, kept, refusals)
         if kept is None:
             return self._answer(head, "failed", [_NOT_KEPT])
@@ -96,14 +118,25 @@ class Receiver:
 
     async def fault(self, reason: str, data: bytes, size: int, peer: Peer) -> bytes | None:
         """Keep bytes that are no message; only the sender of one that is too long is answered."""
-        head = _header(data)
-        channel = self._route(head, peer)
-        head = channel.heard(head)
+        head, channel = self.judged(data, peer)
         problem = AckError("MSH", "200", f"{_FAULTS[reason]} ({size} bytes)")
-        answer = self._answer(head, "refused", [problem]) if reason == "too-large" else None
-        kept = await self._keep(channel, head, self._item(channel, head, data, peer, answer, [problem]))
+        answer = self._answer(head, "refused", [problem]) if reason in _TOLD else None
+        item = self._item(channel, head, Taken(data, (), b""), peer, answer, [problem])
+        kept = await self._keep(channel, head, item)
         self._count(channel, kept, [problem])
         return kept.ack if kept else answer and self._answer(head, "failed", [_NOT_KEPT])
+
+    def judged(self, data: bytes, peer: Peer) -> tuple[Header, Channel]:
+        """Return the MSH of a message, as its channel hears it, and that channel."""
+        head = _header(data)
+        channel = self._route(head, peer)
+        if channel.profile.charset:
+            head = _header(data, channel.profile.charset)
+        return channel.heard(head), channel
+
+    def unstored(self, data: bytes, peer: Peer) -> bytes | None:
+        """Return what the sender of a message is told that could not be stored."""
+        return self._answer(self.judged(data, peer)[0], "failed", [_NOT_KEPT])
 
     async def _applied(self, channel: Channel, head: Header, kept: Kept, seconds: float) -> bytes | None:
         """Return the acknowledgement of a processed message, or that its sender should ask again later."""
@@ -144,16 +177,18 @@ class Receiver:
         self,
         channel: Channel,
         head: Header,
-        data: bytes,
+        taken: Taken,
         peer: Peer,
         answer: bytes | None,
         refusals: Sequence[AckError],
     ) -> Accepted:
-        order, fields = (None, Fields()) if refusals else _read(data, head)
+        order, fields = (None, Fields()) if refusals else _read(taken.raw, head, channel.profile)
         reason, tenant_id = storable([_issue(problem) for problem in refusals]), channel.tenant.id
         return Accepted(
             received=self._clock(),
-            raw=data,
+            raw=taken.raw,
+            lifted=taken.lifted,
+            content_hash=taken.content_hash or None,
             channel=channel.name,
             order_key=self._hasher.token(tenant_id, "Message", "order", None, order) if order else 0,
             state="rejected" if refusals else "received",
@@ -171,22 +206,22 @@ class Receiver:
         )
 
 
-def _header(data: bytes) -> Header:
+def _header(data: bytes, charset: str = "") -> Header:
     """Return the MSH. A fault of ours in reading it must not leave the sender without an answer."""
     try:
-        return header(data)
+        return header(data, charset)
     except Exception:
         log.exception("no MSH could be read")
         return header(b"")
 
 
-def _read(data: bytes, head: Header) -> tuple[str | None, Fields]:
+def _read(data: bytes, head: Header, profile: SenderProfile) -> tuple[str | None, Fields]:
     """Return what the message is ordered by, and by which numbers it is found.
 
     A fault of ours here must not cost a message: the worker will meet it.
     """
     try:
-        message = parse(decode(data).text)
+        message = parse(decode(data, override=profile.charset, fallback=profile.fallback).text)
         return _kept(order_key(message)), fields(message)
     except Exception:
         log.exception("no order found in a message")

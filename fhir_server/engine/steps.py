@@ -6,7 +6,7 @@ A step gets all messages of the transaction at once: what it asks of the databas
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
 from itertools import islice
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ import msgspec
 
 from conformance.issue import Issue, warning
 from fhir_server.context import Context
+from fhir_server.engine import documents
 from fhir_server.engine.channel import Channel
 from fhir_server.errors import Unprocessable
 from fhir_server.interactions.draft import Save, Saved
@@ -23,9 +24,10 @@ from fhir_server.interactions.link import Links
 from fhir_server.interactions.save import save
 from fhir_server.interactions.service import Service
 from fhir_server.store.database import Tx
+from fhir_server.store.lifted import Lifted
 from mappings import hl7v2
 from mappings.hl7v2 import Message
-from mappings.mapped import Entry, Mapped, Unmapped, encode
+from mappings.mapped import Document, Entry, Mapped, Unmapped, encode
 from mappings.merge import conflict, merge
 from mappings.to_fhir import to_fhir
 
@@ -34,10 +36,12 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """One message on its way: where it came from, the world it is worked in, and what the steps made of it so far."""
 
     raw: bytes
+    lifted: tuple[Lifted, ...] = ()
     channel: Channel
     context: Context
     service: Service
     tx: Tx
+    documents: Mapping[str, Document] = {}
     message: Message | None = None
     mapped: Mapped | None = None
     saved: tuple[Saved, ...] = ()
@@ -93,9 +97,22 @@ async def run(steps: Sequence[Step], works: Sequence[Work]) -> list[Work | Stop]
 
 
 @each
+async def fetch_documents(work: Work) -> Work | Stop:
+    """Put a word for each document that was cut out of the message, by which its map finds it."""
+    if not work.lifted:
+        return work
+    profile = work.channel.profile
+    raw, found = await documents.marked(
+        work.service.objects, work.context, work.raw, work.lifted, profile.charset, profile.fallback
+    )
+    return msgspec.structs.replace(work, raw=raw, documents=found)
+
+
+@each
 async def parse(work: Work) -> Work | Stop:
     """Read the bytes by MSH-18; what was odd about them becomes a warning."""
-    decoded = hl7v2.decode(work.raw)
+    profile = work.channel.profile
+    decoded = hl7v2.decode(work.raw, override=profile.charset, fallback=profile.fallback)
     odd = tuple(warning("value", text, "MSH-18") for text in decoded.warnings)
     return msgspec.structs.replace(work, message=hl7v2.parse(decoded.text), issues=work.issues + odd)
 
@@ -105,7 +122,7 @@ async def map_to_fhir(work: Work) -> Work | Stop:
     """Say in FHIR what the message says; one that has no map, or lacks what its map needs, stops here."""
     assert work.message is not None
     try:
-        mapped = to_fhir(work.message, work.channel.profile)
+        mapped = to_fhir(work.message, work.channel.profile, work.documents)
     except Unmapped as unmapped:
         return Stop([*work.issues, *unmapped.issues])
     return msgspec.structs.replace(work, mapped=mapped, issues=work.issues + tuple(mapped.issues))
@@ -129,7 +146,7 @@ def _linked(item: Save, links: Links) -> Save:
     return item if item.resource is None else msgspec.structs.replace(item, resource=links.rewrite(item.resource))
 
 
-STEPS: tuple[Step, ...] = (parse, map_to_fhir, dispatch)
+STEPS: tuple[Step, ...] = (fetch_documents, parse, map_to_fhir, dispatch)
 
 
 def _size(work: Work) -> int:
@@ -141,10 +158,12 @@ def _saves(work: Work) -> list[Save]:
 
 
 def _save(work: Work, entry: Entry, number: int) -> Save:
+    id_ = None if entry.match else entry.resource.get("id")
     return Save(
         asked=work.context,
         type=entry.resource["resourceType"],
-        action="match" if entry.match else "create",
+        action="update" if id_ else "match" if entry.match else "create",
+        id=id_,
         resource=encode(entry.resource),
         path=f"Bundle.entry[{number}].resource",
         full_url=entry.full_url,

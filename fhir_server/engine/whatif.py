@@ -18,6 +18,7 @@ from fhir_server.errors import FhirError, NotFound
 from fhir_server.interactions.draft import Saved
 from fhir_server.interactions.service import Service
 from fhir_server.store import messages
+from fhir_server.store.messages import Stored
 from mappings.mapped import Entry, decode
 
 # What the mapping said of a resource, and what would be stored of it.
@@ -96,18 +97,20 @@ class WhatIf(msgspec.Struct, frozen=True):
             stored = await messages.show(self.service.db, self.tenant.id, id_)
             if stored is None:
                 raise NotFound(f"there is no message {id_}")
-            before = await self._made(stored.raw, id_, await working(self.tenant.id, stored.summary.channel))
-            after = await self._made(stored.raw, id_, other)
+            before = await self._made(stored, id_, await working(self.tenant.id, stored.summary.channel))
+            after = await self._made(stored, id_, other)
             yield Difference(id_, _compared(before, after), before.stopped, after.stopped)
 
-    async def _made(self, raw: bytes, id_: int, channel: Channel) -> _Made:
+    async def _made(self, stored: Stored, id_: int, channel: Channel) -> _Made:
         made = _Made()
         service = await self.service.of(self.tenant.id)
         grant = Grant(self.tenant, f"what-if/{channel.name}", "hl7v2", ())
         context = Context(grant, self.base, self.clock(), f"what-if-{id_}")
         try:
             async with service.db.transaction(self.tenant.id) as tx:
-                work = Work(raw=raw, channel=channel, context=context, service=service, tx=tx)
+                work = Work(
+                    raw=stored.raw, lifted=stored.lifted, channel=channel, context=context, service=service, tx=tx
+                )
                 (result,) = await steps.run(STEPS, [work])
                 await tx.flush()  # what the database refuses would be refused here
                 made = _told(result)

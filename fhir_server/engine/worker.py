@@ -231,7 +231,7 @@ class Worker:
         channel = await self._channel_of(message.tenant_id, message.channel)
         if channel.applied is None:
             return None
-        head = channel.heard(header(message.raw))
+        head = channel.heard(header(message.raw, channel.profile.charset))
         return answer(head, closed.reason, closed.state == "done", self._new_id(), self._clock())
 
     async def _prepared(self, tx: Tx, claimed: Claimed) -> Work:
@@ -239,7 +239,7 @@ class Worker:
         grant = Grant(channel.tenant, f"channel/{channel.name}", "hl7v2", ())
         context = Context(grant, self._base(channel.tenant), self._clock(), f"message-{claimed.id}")
         service = await self._service.of(claimed.tenant_id)
-        return Work(raw=claimed.raw, channel=channel, context=context, service=service, tx=tx)
+        return Work(raw=claimed.raw, lifted=claimed.lifted, channel=channel, context=context, service=service, tx=tx)
 
     async def _settle(self, tx: Tx, claimed: Claimed, failure: Exception) -> None:
         """Record the failure. One that cannot be recorded as it is would come back for ever, ahead of all others."""

@@ -16,6 +16,7 @@ from fhir_server.errors import Invalid
 from fhir_server.operations import sources
 from fhir_server.operations.part import Part, wrong
 from fhir_server.operations.sources import Mllp, Source
+from mappings.charset import codec_for
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 _TYPE = re.compile(r"[A-Z][A-Z0-9]{2}(\^[A-Z][A-Z0-9]{2})?\Z")
@@ -33,12 +34,18 @@ class Accepts(Part, frozen=True):
 
 
 class Profile(Part, frozen=True):
-    """How the sender writes: see mappings.mapped.SenderProfile."""
+    """How the sender writes: see mappings.mapped.SenderProfile.
+
+    `charset` and `fallback` as in MSH-18.
+    """
 
     scope: str = ""
     zone: str = "UTC"
     systems: dict[str, str] = msgspec.field(default_factory=dict)
     code_systems: dict[str, str] = msgspec.field(default_factory=dict)
+    charset: str = ""
+    fallback: str = ""
+    sniff: bool = True
 
 
 class Tries(Part, frozen=True):
@@ -101,6 +108,11 @@ def _problems(given: Definition) -> list[Issue]:
     ]
     if given.profile.zone and given.profile.zone not in available_timezones():
         found.append(wrong("profile.zone", f"{given.profile.zone[:80]!r} is no IANA time zone"))
+    found += [
+        wrong(f"profile.{name}", f"{said[:40]!r} is no character set as MSH-18 names it, such as 8859/1")
+        for name, said in (("charset", given.profile.charset), ("fallback", given.profile.fallback))
+        if said and codec_for(said) is None
+    ]
     if given.retry and not (given.retry.attempts >= 1 and 0 < given.retry.base <= given.retry.most):
         found.append(wrong("retry", "attempts is 1 or more, base above 0 and most not below it"))
     if not 0 < given.ack.seconds <= _LONGEST_WAIT:

@@ -33,7 +33,12 @@ MANIFEST, DATABASE, LIST, DOCUMENTS, KEY = (
     "master.key",
 )
 FORMAT = 1
-_USED = b"select tenant_id, key, size from binary_object where used order by tenant_id, key"
+# Of resources, or of messages that are kept.
+_OF_USE = (
+    b" from binary_object b where used or exists"
+    b" (select from message_object m where m.tenant_id = b.tenant_id and m.key = b.key)"
+)
+_USED = b"select tenant_id, key, size" + _OF_USE + b" order by tenant_id, key"
 _TOGETHER = 1000
 _PATH = re.compile(r"\d+/[0-9a-f]{2}/[0-9a-f]{64}(\.sealed)?")
 
@@ -165,7 +170,7 @@ async def _documents(
     connection: psycopg.AsyncConnection[Any], copier: Copier, folder: Path, told: Told
 ) -> tuple[int, int]:
     """Copy the documents that the snapshot's rows use; return how many, and their bytes as they are stored."""
-    (of,) = await _row(connection, b"select count(*) from binary_object where used")
+    (of,) = await _row(connection, b"select count(*)" + _OF_USE)
     done = size = 0
     with (folder / LIST).open("wb") as out:
         async with connection.cursor(name="documents") as cursor:

@@ -13,13 +13,16 @@ from typing import Any, Literal
 import msgspec
 
 from conformance.issue import Issue
-from fhir_server.store import message_bytes, tickets
+from fhir_server.errors import Busy
+from fhir_server.store import lifted, message_bytes, tickets
 from fhir_server.store.database import Database, Tx
 from fhir_server.store.keyring import Keyring
+from fhir_server.store.lifted import Lifted
 from fhir_server.store.message_kinds import KIND, OF_KIND, kind_of
 from fhir_server.store.messages import State, Stored, Summary, Told, counts, listed, replay, show
 from fhir_server.store.tickets import ADD, CHANNEL, MESSAGE, WORK, Ticket
 from mappings.fields import Fields
+from fhir_server.store.wire import Rows, Statement
 
 __all__ = [
     "Accepted", "Claimed", "Kept", "State", "Stored", "Summary",
@@ -32,6 +35,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
     `ack` is what the sender is told, now and whenever it sends the same again; None where that is decided later.
     `fields` are the numbers of its patients and orders, and `keys` the hashes by which it is found.
+    Where `lifted` names documents in the object store, `raw` is without them and `content_hash` is of the whole.
     """
 
     received: datetime
@@ -50,6 +54,8 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     reason: Sequence[Issue] = ()
     fields: Fields = Fields()
     keys: Sequence[int] = ()
+    lifted: Sequence[Lifted] = ()
+    content_hash: bytes | None = None
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -78,6 +84,8 @@ class Claimed(msgspec.Struct, frozen=True):
     raw: bytes
     control_id: str | None
     peer: str | None
+    content_hash: bytes
+    lifted: tuple[Lifted, ...] = ()
 
     @property
     def tenant_id(self) -> int:
@@ -154,21 +162,24 @@ async def accept(db: Database, tenant_id: int, messages: Sequence[Accepted]) -> 
     """
     if not messages:
         return []
-    hashes = [hashlib.sha256(m.raw).digest() for m in messages]
+    hashes = [m.content_hash or hashlib.sha256(m.raw).digest() for m in messages]
     controls = [_control_key(m) for m in messages]
     await db.keyring.ready(db, tenant_id)
-    codecs = [db.keyring.codec] * len(messages)
+    codecs = [message_bytes.codec(db.keyring, m.lifted) for m in messages]
     kinds = [kind_of(*(getattr(m, name) for name in OF_KIND)) for m in messages]
     fields = [_fields(db.keyring, tenant_id, h, m) for m, h in zip(messages, hashes, strict=True)]
     values = (*_columns(messages, db.keyring, tenant_id, hashes), hashes, controls, codecs, kinds, fields)
     pairs = [(n, key) for n, message in enumerate(messages, 1) for key in message.keys]
     found_by = ([n for n, _ in pairs], [key for _, key in pairs])
-    *_, rows = await db.run(
-        tenant_id,
+    statements: list[Statement] = [
         ("select pg_notify(%s, '')", (CHANNEL,)),
         tickets.lock_orders([m.order_key for m in messages if m.state == "received"]),
         (_ACCEPT, (*values, *(tenant_id,) * 5, *found_by, *(tenant_id,) * 3)),
-    )
+    ]
+    if any(m.lifted for m in messages):
+        rows = await _holding(db, tenant_id, messages, statements)
+    else:
+        *_, rows = await db.run(tenant_id, *statements)
     kept: dict[int, Kept] = {}
     for n, id_, reused in rows:
         message = messages[n - 1]
@@ -180,6 +191,22 @@ async def accept(db: Database, tenant_id: int, messages: Sequence[Accepted]) -> 
             ack = await message_bytes.opened_ack(db, tenant_id, content_hash, stored)
             kept[again[n - 1]] = Kept(id_, received, ack, state, duplicate=True)
     return [kept[n] for n in range(len(messages))]
+
+
+async def _holding(db: Database, tenant_id: int, messages: Sequence[Accepted], statements: Sequence[Statement]) -> Rows:
+    """Accept messages, some of which have documents, which they hold from the same commit on."""
+    async with db.transaction(tenant_id) as tx:
+        touched = max(m.received for m in messages)
+        if not await lifted.touch(tx, [key for m in messages for key in lifted.keys_of(m.lifted)], touched):
+            raise Busy("a document of the message has been swept: its sender sends it again")
+        *before, accept_ = statements
+        for sql, params in before:
+            tx.defer(sql, params)
+        rows = await tx.fetch(*accept_)
+        for n, id_, _ in rows:
+            for key in lifted.keys_of(messages[n - 1].lifted):
+                tx.defer(lifted.HOLD, (tenant_id, key, messages[n - 1].received, id_))
+    return rows
 
 
 class Closed(msgspec.Struct, frozen=True):
@@ -238,8 +265,8 @@ async def _loaded(tx: Tx, claimed: Sequence[Ticket], size: int) -> list[Claimed]
             tickets.clear(tx, ticket)
         else:
             channel, order_key, attempts, stored, control_id, peer, content_hash, codec = row
-            raw = await message_bytes.opened_raw(tx.database, tenant_id, content_hash, stored, codec)
-            given = (channel, order_key, attempts, raw, control_id, peer)
+            opened = await message_bytes.opened_message(tx.database, tenant_id, content_hash, stored, codec)
+            given = (channel, order_key, attempts, opened.raw, control_id, peer, content_hash, opened.lifted)
             found.append(Claimed(ticket, ticket.target, ticket.received, *given))
     return found
 
@@ -303,8 +330,7 @@ def _settle(
     result: Any,
     ack: bytes | None,
 ) -> None:
-    content_hash = hashlib.sha256(message.raw).digest() if ack else b""
-    ack = message_bytes.ack(tx.database.keyring, message.tenant_id, content_hash, ack)
+    ack = message_bytes.ack(tx.database.keyring, message.tenant_id, message.content_hash, ack)
     values = (state, processed, due, _json(list(reason) or None), _json(result), ack)
     tx.defer(_SETTLE, (*values, message.tenant_id, message.received, message.id))
 
@@ -318,7 +344,7 @@ def _columns(
         # It names a patient: it stands among the fields, encrypted.
         columns["order_text"] = [None] * len(messages)
     places = list(zip(messages, hashes, strict=True))
-    columns["raw"] = [message_bytes.raw(keyring, tenant_id, h, m.raw) for m, h in places]
+    columns["raw"] = [message_bytes.raw(keyring, tenant_id, h, m.raw, m.lifted) for m, h in places]
     columns["ack"] = [message_bytes.ack(keyring, tenant_id, h, m.ack) for m, h in places]
     return [*columns.values(), [_json(list(m.reason) or None) for m in messages]]
 

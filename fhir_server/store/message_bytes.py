@@ -1,16 +1,28 @@
 """The bytes of a message, its acknowledgement and its fields, as the inbox stores them: encrypted by a master key.
 
+What stays of a message whose documents stand in the object store is sealed with their places; see lifted.py.
+
 A message gets its number from the database, so what binds its bytes to their row is their own hash, which stands there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fhir_server.store.database import Database
 from fhir_server.store.keyring import PLAIN, SEALED, Keyring
+from fhir_server.store.lifted import LIFTED, Lifted, Parts, beheaded, headed, packed, unpacked
 
 
-def raw(keyring: Keyring, tenant_id: int, content_hash: bytes, data: bytes) -> bytes:
+def codec(keyring: Keyring, lifted: Sequence[Lifted]) -> int:
+    """Return how a message is stored."""
+    return LIFTED if lifted else keyring.codec
+
+
+def raw(keyring: Keyring, tenant_id: int, content_hash: bytes, data: bytes, lifted: Sequence[Lifted] = ()) -> bytes:
     """Return a message as it is stored; the codec of its row tells how."""
+    if lifted:
+        return headed(keyring.seal(tenant_id, _raw_of(content_hash), packed(data, lifted)))
     return keyring.sealed(tenant_id, _raw_of(content_hash), data) if keyring.on else data
 
 
@@ -24,12 +36,14 @@ def fields(keyring: Keyring, tenant_id: int, content_hash: bytes, data: bytes | 
     return data and (keyring.sealed(tenant_id, _fields_of(content_hash), data) if keyring.on else data)
 
 
-async def opened_raw(db: Database, tenant_id: int, content_hash: bytes, stored: bytes, codec: int) -> bytes:
-    """Return a message as it came. Raises errors.Unreadable."""
+async def opened_message(db: Database, tenant_id: int, content_hash: bytes, stored: bytes, codec: int) -> Parts:
+    """Return a message as it came, or what stays of it, and its documents. Raises errors.Unreadable."""
     if codec == PLAIN:
-        return stored
+        return Parts(stored, ())
+    if codec == LIFTED:
+        return unpacked(await db.unseal(tenant_id, _raw_of(content_hash), beheaded(stored)))
     await db.keyring.known(db, tenant_id, stored)
-    return db.keyring.opened(tenant_id, _raw_of(content_hash), stored)
+    return Parts(db.keyring.opened(tenant_id, _raw_of(content_hash), stored), ())
 
 
 async def opened_ack(db: Database, tenant_id: int, content_hash: bytes, stored: bytes | None) -> bytes | None:

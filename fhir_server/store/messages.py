@@ -10,6 +10,7 @@ import msgspec
 
 from fhir_server.store import message_bytes, tickets
 from fhir_server.store.database import Database
+from fhir_server.store.lifted import Lifted
 from fhir_server.store.tickets import ADD, CHANNEL, MESSAGE
 
 State = Literal["received", "done", "buried", "rejected"]
@@ -48,11 +49,16 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A message with its bytes and the acknowledgement that its sender got."""
+    """A message with its bytes and the acknowledgement that its sender got.
+
+    Where `lifted` names documents, `raw` is without them: `whole` of lifted.py puts them in again.
+    """
 
     summary: Summary
     raw: bytes
     ack: bytes | None
+    content_hash: bytes
+    lifted: tuple[Lifted, ...] = ()
 
 
 _OWN = [name for name in Summary.__struct_fields__ if name not in ("patients", "orders")]
@@ -111,9 +117,10 @@ async def show(db: Database, tenant_id: int, id_: int) -> Stored | None:
         return None
     *row, raw, ack, codec = rows[0]
     content_hash = row[-1]
-    opened = await message_bytes.opened_raw(db, tenant_id, content_hash, raw, codec)
+    opened = await message_bytes.opened_message(db, tenant_id, content_hash, raw, codec)
     summary = await summary_of(db, tenant_id, row)
-    return Stored(summary, opened, await message_bytes.opened_ack(db, tenant_id, content_hash, ack))
+    told = await message_bytes.opened_ack(db, tenant_id, content_hash, ack)
+    return Stored(summary, opened.raw, told, content_hash, opened.lifted)
 
 
 async def received_of(db: Database, tenant_id: int, id_: int) -> datetime | None:

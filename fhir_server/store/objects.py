@@ -4,7 +4,8 @@ https://developmentseed.org/obstore/
 
 An object is named by the keyed hash of its tenant and content, so that the same content twice is one object and a
 repeated request changes nothing. A row announces it before it is written, and the transaction of the resource that
-needs it marks the row as used: what is announced and never used is an orphan, which `sweep` takes away.
+needs it marks the row as used: what is announced and never used is an orphan, which `sweep` takes away. A message holds
+its documents by rows of message_object, for as long as it is kept.
 """
 
 from __future__ import annotations
@@ -41,12 +42,19 @@ _INCOMING = "incoming"
 _SEALED = ".sealed"
 _ANNOUNCE = (
     "insert into binary_object (tenant_id, key, size, touched) values (%s, %s, %s, %s)"
-    " on conflict (tenant_id, key) do update set touched = excluded.touched returning used"
+    " on conflict (tenant_id, key) do update set touched = excluded.touched returning used or exists"
+    " (select from message_object m where m.tenant_id = binary_object.tenant_id and m.key = binary_object.key)"
 )
 _USE = "update binary_object set used = true where tenant_id = %s and key = any(%s::bytea[]) returning key, size"
 _ORPHAN = (
-    "select key from binary_object where tenant_id = %s and not used and touched < %s"
+    "select key from binary_object b where tenant_id = %s and not used and touched < %s"
+    " and not exists (select from message_object m where m.tenant_id = b.tenant_id and m.key = b.key)"
     " order by touched limit 1 for update skip locked"
+)
+# Messages go by whole days, the oldest first.
+_LET_GO = (
+    "delete from message_object where tenant_id = %s and message_id <"
+    " coalesce((select min(id) from inbox where tenant_id = %s), 9223372036854775807)"
 )
 _FORGET = "delete from binary_object where tenant_id = %s and key = %s"
 
@@ -198,6 +206,7 @@ class Objects:
         """
         swept = 0
         for tenant_id in tenant_ids:
+            await self._db.fetch(tenant_id, _LET_GO, (tenant_id, tenant_id))
             while await self._swept_one(tenant_id, before):
                 swept += 1
         if self._folder is not None:

@@ -24,7 +24,7 @@ group by t.id, t.name order by t.name
 _PLAIN = """
 select (select count(*) from resource where tenant_id = %s and body is not null and codec = 0)
      + (select count(*) from resource_history where tenant_id = %s and body is not null and codec = 0)
-     + (select count(*) from inbox where tenant_id = %s and codec = 0)
+     + (select count(*) from inbox where tenant_id = %s and (codec = 0 or codec = 2 and get_byte(raw, 1) = 0))
 """
 _TOGETHER = 200
 # A row that was written meanwhile has its body sealed by its writer.

@@ -1,9 +1,9 @@
-"""Tables of the integration engine: channels, the versions of their definitions, and what messages are found by."""
+"""Tables of the integration engine: channels and the versions of their definitions, and what belongs to messages."""
 
 from __future__ import annotations
 
-from sqlalchemy import UUID, BigInteger, CheckConstraint, Integer, PrimaryKeyConstraint, Table, Text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import UUID, BigInteger, CheckConstraint, Index, Integer, PrimaryKeyConstraint, Table, Text
+from sqlalchemy.dialects.postgresql import BYTEA, JSONB
 
 from fhir_server.store.columns import INSTANT, may, metadata, must, tenant_id
 
@@ -57,6 +57,18 @@ message_key = Table(
     PrimaryKeyConstraint("tenant_id", "key", "received", "id", name="message_key_pkey"),
     postgresql_partition_by="range (received)",
 )
+
+# Objects that hold documents of messages that are kept.
+message_object = Table(
+    "message_object",
+    metadata,
+    tenant_id(),
+    must("key", BYTEA),  # as in binary_object
+    must("received", INSTANT),
+    must("message_id", BigInteger),
+    PrimaryKeyConstraint("tenant_id", "key", "message_id", name="message_object_pkey"),
+)
+Index("message_object_message", message_object.c.tenant_id, message_object.c.message_id)
 
 # Without row-level security, like the tickets; not logged, so that it costs no write of the disk.
 job_attempt = Table(

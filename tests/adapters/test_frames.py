@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.frames import Event, Frame, Framer, Junk, State, TooLarge, wrap
+from adapters.frames import Event, Frame, Framer, Junk, Last, Part, State, TooLarge, wrap
 
 MESSAGE = b"MSH|^~\\&|A|B\rPID|1\r"
 
@@ -42,6 +42,11 @@ STREAMS: dict[str, tuple[bytes, list[Event]]] = {
 }
 
 
+def _narrow(content: bytes) -> bool:
+    """Tell of content that is not UTF-16 whether it may be framed."""
+    return not set(content) & {0x0B, 0x1C} and b"S\0H" not in content
+
+
 def framer() -> Framer:
     return Framer(limit=32, kept=8)
 
@@ -73,7 +78,7 @@ def test_any_cutting_of_a_stream_gives_the_same_events(parts: list[bytes], data:
     assert fed(chunks) == fed([stream])
 
 
-@given(st.lists(st.binary(max_size=32).filter(lambda b: not set(b) & {0x0B, 0x1C})), st.integers(1, 9))
+@given(st.lists(st.binary(max_size=32).filter(_narrow)), st.integers(1, 9))
 def test_what_is_wrapped_comes_out_whole_and_in_order(contents: list[bytes], step: int) -> None:
     stream = b"".join(map(wrap, contents))
     assert fed([stream[i : i + step] for i in range(0, len(stream), step)]) == [Frame(c) for c in contents]
@@ -110,3 +115,65 @@ def test_content_that_would_break_the_framing_is_not_wrapped(content: bytes) -> 
 
 def test_a_frame_is_wrapped_in_exactly_these_bytes() -> None:
     assert wrap(MESSAGE) == b"\x0b" + MESSAGE + b"\x1c\r"
+
+
+WIDE = "MSH|^~\\&|ଅ|B\r\nPID|“1”ᰜ଼഼\r"
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-16"])
+@given(data=st.data())
+def test_utf_16_holds_the_bytes_of_the_framing_and_comes_out_whole(codec: str, data: st.DataObject) -> None:
+    texts = data.draw(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4))
+    contents = [f"MSH|{text}\r".encode(codec) for text in [*texts, WIDE]]
+    stream = b"".join(map(wrap, contents))
+    step = data.draw(st.integers(1, 50))
+    ours = Framer(10_000, 8, whole=data.draw(st.sampled_from([8, 10_000])))
+    events = [e for i in range(0, len(stream), step) for e in ours.receive(stream[i : i + step])]
+    assert joined(events) == contents
+
+
+def joined(events: list[Event]) -> list[bytes]:
+    """Return the contents of frames, those of parts put together again; anything else is no part of it."""
+    found, held = list[bytes](), b""
+    for event in events:
+        assert isinstance(event, Frame | Part | Last), event
+        held += event.content
+        if not isinstance(event, Part):
+            found.append(held)
+            held = b""
+    assert not held
+    return found
+
+
+@given(st.lists(st.binary(max_size=300).filter(_narrow)), st.integers(1, 400))
+def test_a_large_frame_comes_in_parts_of_which_none_is_held_longer(contents: list[bytes], step: int) -> None:
+    ours = Framer(1000, 8, whole=50)
+    events = []
+    for chunk in [*map(wrap, contents)]:
+        for i in range(0, len(chunk), step):
+            events += ours.receive(chunk[i : i + step])
+            assert len(ours._held) <= 50
+    assert joined(events) == contents
+    assert all(len(e.content) <= 50 for e in events if isinstance(e, Frame))
+
+
+@pytest.mark.parametrize(
+    ("stream", "last"),
+    [
+        (b"\x0b" + b"x" * 90 + b"\x0b", Junk("unfinished", b"", 90)),
+        (b"\x0b" + b"x" * 90, Junk("unfinished", b"", 90)),
+        (b"\x0b" + b"x" * 110 + b"\x1c\r", TooLarge(b"", 100)),
+    ],
+)
+def test_a_large_frame_without_an_end_is_told_once(stream: bytes, last: Event) -> None:
+    ours = Framer(100, 8, whole=10)
+    events = [e for i in range(0, len(stream), 7) for e in ours.receive(stream[i : i + 7])] + ours.finish()
+    assert [e for e in events if not isinstance(e, Part)] == [last]
+    assert isinstance(events[0], Part)
+
+
+def test_a_frame_that_begins_like_utf_16_and_goes_on_otherwise_ends_at_its_limit() -> None:
+    ours = Framer(100, 8)
+    events = ours.receive(b"\x0b" + b"\xff\xfeM\0S\0H\0" + b"x" * 40 + b"\x1c\r" + b"y" * 80)
+    assert events == [TooLarge(b"\xff\xfeM\0S\0H\0", 100)]
+    assert ours.receive(b"\x1c\r" + wrap(b"next")) == [Frame(b"next")]

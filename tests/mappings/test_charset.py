@@ -91,4 +91,4 @@ def test_an_unknown_set_is_said_to_be_unknown() -> None:
 def test_a_peers_setting_overrides_what_it_declares() -> None:
     data = message("ASCII").encode("cp1250")
     assert "Müller" in decode(data, override="WINDOWS-1250").text
-    assert "Müller" in decode(message("").encode("cp1250"), default="WINDOWS-1250").text
+    assert "Müller" in decode(message("").encode("cp1250"), fallback="WINDOWS-1250").text

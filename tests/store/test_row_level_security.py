@@ -62,6 +62,7 @@ BY_HAND = {
     "search_pass": "insert into search_pass (tenant_id, type, wanted) values (%s, 1, 1)",
     "job": "insert into job (tenant_id, kind, payload, state, created) values (%s, 'k', '{}', 'queued', now())",
     "binary_object": "insert into binary_object (tenant_id, key, size, touched) values (%s, 'k', 0, now())",
+    "message_object": "insert into message_object values (%s, 'k', now(), 1)",
     "load_mark": 'insert into load_mark (tenant_id, source, "first", "last") values (%s, \'s\', 0, 0)',
 }
 
