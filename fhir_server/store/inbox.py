@@ -21,8 +21,8 @@ from fhir_server.store.lifted import Lifted
 from fhir_server.store.message_kinds import KIND, OF_KIND, kind_of
 from fhir_server.store.messages import State, Stored, Summary, Told, counts, listed, replay, show
 from fhir_server.store.tickets import ADD, CHANNEL, MESSAGE, WORK, Ticket
-from mappings.fields import Fields
 from fhir_server.store.wire import Rows, Statement
+from mappings.fields import Fields
 
 __all__ = [
     "Accepted", "Claimed", "Kept", "State", "Stored", "Summary",
