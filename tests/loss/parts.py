@@ -7,10 +7,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import psycopg
 
@@ -21,6 +22,7 @@ from tests.flows.serve import CONCORD, clean_environ
 from tests.needs import free_port
 
 TENANT = "loss"
+_BACKENDS = b"select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
 
 
 class Part:
@@ -129,20 +131,27 @@ class World:
 
     def kill_backend(self, random: Random) -> None:
         """Kill one server process of a connection, upon which PostgreSQL ends all of them and recovers."""
-        sql = "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
-        with psycopg.connect(self.postgres.admin_dsn(), autocommit=True) as admin:
-            backends = [int(pid) for (pid,) in admin.execute(sql)]
+        backends = self.rows(_BACKENDS)
+        while backends is None:  # it recovers from the kill before
+            time.sleep(0.05)
+            backends = self.rows(_BACKENDS)
         if backends:
-            os.kill(random.choice(backends), signal.SIGKILL)
+            # One that has ended meanwhile is as good as killed.
+            with suppress(ProcessLookupError):
+                os.kill(int(random.choice(backends)[0]), signal.SIGKILL)
+
+    def rows(self, sql: bytes) -> list[tuple[Any, ...]] | None:
+        """Return the rows of a statement, None while the database is away."""
+        try:
+            with psycopg.connect(self.postgres.admin_dsn(), autocommit=True) as admin:
+                return admin.execute(sql).fetchall()
+        except psycopg.OperationalError:
+            return None
 
     def count(self, sql: bytes) -> int | None:
         """Return what a count gives, None while the database is away."""
-        try:
-            with psycopg.connect(self.postgres.admin_dsn(), autocommit=True) as admin:
-                row = admin.execute(sql).fetchone()
-        except psycopg.OperationalError:
-            return None
-        return int(row[0]) if row else None
+        rows = self.rows(sql)
+        return None if rows is None else int(rows[0][0])
 
 
 @contextmanager
