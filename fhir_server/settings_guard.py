@@ -57,6 +57,22 @@ class GuardSettings(LimitSettings):
         1 << 20, "Largest answer to an outgoing request; a larger one is given up.", unit="bytes", ge=1024
     )
 
+    folders: Path | None = row(
+        None,
+        "Folder with one for each tenant, below which lie those that its channels watch; without it none is watched.",
+    )
+    poll_hold_seconds: float = row(
+        30.0,
+        "How long a process that looks at a folder or FHIR server may be silent; then another does it.",
+        unit="s",
+        ge=1,
+    )
+
+    @field_validator("folders")
+    @classmethod
+    def _absolute_folder(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
     @field_validator("tls_cert", "tls_key", "outgoing_authorities")
     @classmethod
     def _readable_file(cls, value: Path | None) -> Path | None:

@@ -9,6 +9,7 @@ import structlog
 
 from fhir_server.app.accounts import forget_old
 from fhir_server.app.concord import Concord
+from fhir_server.app.pollers import poll
 from fhir_server.errors import Busy, Conflict
 from fhir_server.store import sealer, tenants
 from fhir_server.store.partitions import ensure_days
@@ -21,6 +22,7 @@ async def keep(concord: Concord) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(keep_days(concord))
         group.create_task(keep_sealed(concord))
+        group.create_task(poll(concord))
 
 
 async def keep_sealed(concord: Concord) -> None:

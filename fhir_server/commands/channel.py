@@ -16,8 +16,9 @@ from fhir_server.commands.runtime import DataDir, TenantName, fail, installation
 from fhir_server.operations.channels import Editor, set_state
 from fhir_server.operations.channels import apply as save
 from fhir_server.operations.channels import promote as have_work
-from fhir_server.store import channels
+from fhir_server.store import channels, polls
 from fhir_server.store.channels import ChannelState
+from fhir_server.store.polls import Look
 
 app = typer.Typer(help="Channels of a tenant: who may send what, and how it is written.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the channel.")]
@@ -51,9 +52,12 @@ def list_(tenant: TenantName, data_dir: DataDir = None) -> None:
 
     async def work(dsn: str) -> None:
         async with installation(settings, dsn, tenant) as (concord, found):
-            table = Table("Channel", "State", "Version", "Changed (UTC)")
+            looks = await polls.all_of(concord.db, found.id)
+            table = Table("Channel", "State", "Version", "Changed (UTC)", "Last look (UTC)", "Trouble")
             for one in await channels.all_of(concord.db, found.id):
-                table.add_row(one.name, one.state, str(one.version), f"{one.changed:%Y-%m-%d %H:%M:%S}")
+                look = looks.get(one.name)
+                seen = (_moment(look.looked), look.failure if look.failures else "") if look else ("", "")
+                table.add_row(one.name, one.state, str(one.version), _moment(one.changed), *seen)
         Console().print(table)
 
     run(settings, work)
@@ -66,7 +70,7 @@ def show(
     version: Annotated[int | None, typer.Option(help="Another version than the one that works.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Print a definition as JSON, as `apply` takes it."""
+    """Print a definition as JSON, as `apply` takes it, and on standard error how its folder or FHIR server fares."""
     settings = with_address(settings_of(data_dir=data_dir))
 
     async def work(dsn: str) -> None:
@@ -74,9 +78,13 @@ def show(
             working = {one.name: one.version for one in await channels.all_of(concord.db, found.id)}
             wanted = working.get(name) if version is None else version
             known = {one.version: one for one in await channels.versions(concord.db, found.id, name)}
+            look = (await polls.all_of(concord.db, found.id)).get(name)
         if wanted not in known:
             fail(f"tenant {tenant} has no channel {name}" + (f" of version {version}" if version else ""))
         typer.echo(msgspec.json.format(msgspec.json.encode(known[wanted].definition)).decode())
+        if look:
+            # Beside the definition, so that this can still be written to a file.
+            typer.echo(_told(look), err=True)
 
     run(settings, work)
 
@@ -141,6 +149,21 @@ def _state(name: str, tenant: str, data_dir: Path | None, state: ChannelState) -
         typer.echo(f"{name}: {state} (was {before})")
 
     run(settings, work)
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else ""
+
+
+def _told(look: Look) -> str:
+    """Return how a source fares, as lines."""
+    lines = [f"last look: {_moment(look.looked) or 'none went well yet'}; {look.total} came in all"]
+    if look.taken:
+        lines.append(f"last came: {_moment(look.taken)}")
+    if look.failure:
+        still = f", {look.failures} in a row" if look.failures else ", over since"
+        lines.append(f"last trouble: {_moment(look.failed)}{still}: {look.failure}")
+    return "\n".join(lines)
 
 
 def _read(file: Path) -> bytes:

@@ -89,6 +89,7 @@ def _celery(settings: Settings, broker_url: str, pipe: int | None) -> None:
             life.settle()
             yield worker_of(concord)
             days.cancel()
+            await asyncio.wait({days})
 
     with server_dsn(settings) as dsn:
         sys.exit(celery_app.serve(broker_url, open_worker, 1))
@@ -149,6 +150,7 @@ async def _worker(concord: Concord, stopped: Stopped) -> None:
     work.stop()
     await task
     days.cancel()
+    await asyncio.wait({days})
 
 
 def _tell(ports: dict[str, Any]) -> None:

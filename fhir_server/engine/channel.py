@@ -14,6 +14,7 @@ import msgspec
 
 from adapters.contract import Peer
 from fhir_server.context import Tenant
+from fhir_server.operations.polled import Fhir, Folder
 from fhir_server.store.channels import ChannelState
 from mappings.ack import AckError
 from mappings.header import Header
@@ -45,7 +46,7 @@ class Channel(msgspec.Struct, frozen=True):
     `senders` are (MSH-3, MSH-4); `types` are `ORU`, for every event of it, or `ORU^R01`; `versions` are beginnings:
     `2.5` takes 2.5.1; `networks` are where senders may be, `certificates` and `clients` what they must have proven to
     be (adapters.certificates.normal). `via` is the kind of its source, `port` one of its own, `tls` takes nothing in
-    plain text. `closed` is why nothing at all is taken.
+    plain text, `polls` is a source that is looked at. `closed` is why nothing at all is taken.
     `applied`: answers wait so many seconds for the message to be processed; None: they go out once it is stored.
     `original`: MSH-15 and MSH-16 are not looked at, and every message is answered.
     """
@@ -56,6 +57,7 @@ class Channel(msgspec.Struct, frozen=True):
     via: str = "mllp"
     port: int | None = None
     tls: bool = False
+    polls: Folder | Fhir | None = None
     certificates: frozenset[str] = frozenset()
     clients: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()

@@ -20,6 +20,7 @@ from fhir_server.engine.channel import Channel, Retry, catch_all
 from fhir_server.engine.routing import UNKNOWN, Routes
 from fhir_server.errors import Busy, FhirError, NotFound
 from fhir_server.operations.definition import Definition, read
+from fhir_server.operations.polled import Fhir, Folder
 from fhir_server.operations.sources import Http, Mllp
 from fhir_server.store import channels, tenants
 from fhir_server.store.bell import Bell
@@ -115,6 +116,10 @@ class Directory:
         found = self._routes.over_http(tenant.id, header, peer)
         return found if isinstance(found, Channel) else Channel("unknown-sender", tenant, closed=found)
 
+    def polled(self) -> dict[tuple[int, str], Channel]:
+        """Return the channels whose source is to be looked at, by tenant and name; not those that are drained."""
+        return {k: c for k, c in self._known.items() if c.polls is not None and c.state != "draining"}
+
     def ports(self) -> dict[int, bool]:
         """Return the ports that channels have for themselves, and whether each takes TLS alone."""
         found: dict[int, bool] = {}
@@ -146,7 +151,8 @@ def compiled(tenant: Tenant, given: Definition, state: ChannelState) -> Channel:
         tls=mllp.tls or bool(mllp.certificates),
         certificates=frozenset(map(normal, mllp.certificates)),
         clients=frozenset(source.clients if isinstance(source, Http) else ()),
-        networks=tuple(ip_network(text, strict=False) for text in source.peers),
+        polls=source if isinstance(source, Folder | Fhir) else None,
+        networks=tuple(ip_network(text, strict=False) for text in getattr(source, "peers", ())),
         senders=frozenset(takes.senders),
         types=frozenset(takes.types),
         processing_ids=frozenset(takes.processing_ids),

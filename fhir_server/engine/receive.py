@@ -20,6 +20,7 @@ from fhir_server.engine.commit import GroupCommit
 from fhir_server.engine.figures import Figures
 from fhir_server.engine.intake import Bounds, Large, Taken
 from fhir_server.engine.reasons import plain, storable
+from fhir_server.errors import Busy
 from fhir_server.operations.messages import error_keys, keys
 from fhir_server.search.hashing import Hasher
 from fhir_server.store import inbox
@@ -138,6 +139,22 @@ class Receiver:
         """Return what the sender of a message is told that could not be stored."""
         return self._answer(self.judged(data, peer)[0], "failed", [_NOT_KEPT])
 
+    async def fetched(self, data: bytes, origin: str, problem: AckError | None = None) -> Kept:
+        """Keep a message that nobody waits for, from `origin`; `problem` has it refused.
+
+        Raises Busy where it could not be stored.
+        """
+        head, channel = self.judged(data, Peer("", 0))
+        refusals = [problem] if problem else channel.refusals(head)
+        answer = self._answer(head, "refused" if refusals else "kept", refusals)
+        kept = await self._keep(
+            channel, head, self._item(channel, head, Taken(data, (), b""), origin, answer, refusals)
+        )
+        self._count(channel, kept, refusals)
+        if kept is None:
+            raise Busy("a message could not be stored")
+        return kept
+
     async def _applied(self, channel: Channel, head: Header, kept: Kept, seconds: float) -> bytes | None:
         """Return the acknowledgement of a processed message, or that its sender should ask again later."""
         try:
@@ -178,7 +195,7 @@ class Receiver:
         channel: Channel,
         head: Header,
         taken: Taken,
-        peer: Peer,
+        peer: Peer | str,
         answer: bytes | None,
         refusals: Sequence[AckError],
     ) -> Accepted:

@@ -15,11 +15,23 @@ from fhir_server.errors import NotFound
 from fhir_server.operations import channels as operations
 from fhir_server.operations.channels import Editor
 from fhir_server.smart.acts import require_operator
-from fhir_server.store import channels
-from fhir_server.store.channels import ChannelState
+from fhir_server.store import channels, polls
+from fhir_server.store.channels import ChannelState, StoredChannel
 from fhir_server.store.database import Database
+from fhir_server.store.polls import Look
 
 ContextOf = Callable[[Request, str], Awaitable[Context]]
+
+
+class PollingRow(BaseModel):
+    """How a folder or FHIR server fares that is looked at: the last look that went well, and what went wrong last."""
+
+    looked: datetime | None
+    taken: datetime | None
+    total: int
+    failures: int
+    failed: datetime | None
+    failure: str | None
 
 
 class ChannelRow(BaseModel):
@@ -30,6 +42,7 @@ class ChannelRow(BaseModel):
     version: int
     changed: datetime
     definition: dict[str, Any]
+    polling: PollingRow | None = None
 
 
 class VersionRow(BaseModel):
@@ -70,7 +83,8 @@ def routes(db: Database, context_of: ContextOf) -> APIRouter:
     @router.get("")
     async def list_(grant: Grant = Depends(reader)) -> list[ChannelRow]:
         """Return the tenant's channels by name."""
-        return [ChannelRow.model_validate(r, from_attributes=True) for r in await channels.all_of(db, grant.tenant.id)]
+        looks = await polls.all_of(db, grant.tenant.id)
+        return [_row(one, looks.get(one.name)) for one in await channels.all_of(db, grant.tenant.id)]
 
     @router.get("/{name}/versions")
     async def versions(name: str, grant: Grant = Depends(reader)) -> list[VersionRow]:
@@ -99,3 +113,8 @@ def routes(db: Database, context_of: ContextOf) -> APIRouter:
         return State(state=await operations.set_state(db, who, name, wanted.state))
 
     return router
+
+
+def _row(channel: StoredChannel, look: Look | None) -> ChannelRow:
+    row = ChannelRow.model_validate(channel, from_attributes=True)
+    return row.model_copy(update={"polling": PollingRow.model_validate(look, from_attributes=True)}) if look else row

@@ -15,6 +15,7 @@ from conformance.issue import Issue
 from fhir_server.errors import Invalid
 from fhir_server.operations import sources
 from fhir_server.operations.part import Part, wrong
+from fhir_server.operations.polled import Fhir, Folder
 from fhir_server.operations.sources import Mllp, Source
 from mappings.charset import codec_for
 
@@ -115,6 +116,8 @@ def _problems(given: Definition) -> list[Issue]:
     ]
     if given.retry and not (given.retry.attempts >= 1 and 0 < given.retry.base <= given.retry.most):
         found.append(wrong("retry", "attempts is 1 or more, base above 0 and most not below it"))
+    if given.ack.when == "applied" and isinstance(given.source, Folder | Fhir):
+        found.append(wrong("ack.when", "nobody waits for the answer: applied is for senders over MLLP and HTTP"))
     if not 0 < given.ack.seconds <= _LONGEST_WAIT:
         found.append(wrong("ack.seconds", f"above 0 and at most {_LONGEST_WAIT:g}"))
     return found

@@ -8,7 +8,9 @@ from typing import TypeAlias
 
 from adapters.certificates import normal
 from conformance.issue import Issue
+from fhir_server.operations import polled
 from fhir_server.operations.part import Part, wrong
+from fhir_server.operations.polled import Fhir, Folder
 
 
 class Mllp(Part, frozen=True, tag="mllp", tag_field="kind"):
@@ -31,11 +33,13 @@ class Http(Part, frozen=True, tag="http", tag_field="kind"):
     peers: tuple[str, ...] = ()
 
 
-Source: TypeAlias = Mllp | Http
+Source: TypeAlias = Mllp | Http | Folder | Fhir
 
 
 def problems(source: Source) -> list[Issue]:
     """Return what is wrong with a source."""
+    if isinstance(source, Folder | Fhir):
+        return polled.problems(source)
     found = _not("source.peers", source.peers, ip_network_of, "is no address or network")
     if isinstance(source, Mllp):
         found += _not("source.certificates", source.certificates, normal, "is no fingerprint or name of a certificate")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import UUID, BigInteger, CheckConstraint, Index, Integer, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import UUID, BigInteger, CheckConstraint, Index, Integer, PrimaryKeyConstraint, Table, Text, text
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
 
 from fhir_server.store.columns import INSTANT, may, metadata, must, tenant_id
@@ -17,6 +17,23 @@ channel = Table(
     must("changed", INSTANT),
     PrimaryKeyConstraint("tenant_id", "name", name="channel_pkey"),
     CheckConstraint("state in ('running', 'paused', 'draining')", name="channel_state_check"),
+)
+
+channel_poll = Table(
+    "channel_poll",
+    metadata,
+    tenant_id(),
+    must("channel", Text),
+    may("owner", UUID),  # the process that looks
+    may("held", INSTANT),  # until when, by the database's clock
+    must("mark", JSONB, server_default=text("'{}'::jsonb")),  # how far it is
+    may("looked", INSTANT),  # the last look that went well
+    may("taken", INSTANT),  # the last that brought something
+    must("total", BigInteger, server_default=text("0")),
+    must("failures", Integer, server_default=text("0")),  # in a row
+    may("failed", INSTANT),
+    may("failure", Text),  # in words of ours
+    PrimaryKeyConstraint("tenant_id", "channel", name="channel_poll_pkey"),
 )
 
 channel_version = Table(

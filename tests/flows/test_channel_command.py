@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
@@ -56,3 +57,19 @@ def test_what_cannot_be_done_is_said_in_a_line(concord: Path) -> None:
         ["pause", "x"],
     ):
         told("channel", *argv, "--tenant", "north", code=1)
+
+
+def test_how_a_folder_fares_is_shown_beside_its_definition(
+    concord: Path, fresh_name: str, postgres: EmbeddedPostgres
+) -> None:
+    file = concord / "files.json"
+    file.write_text(json.dumps({"name": "files", "source": {"kind": "folder", "path": "lab"}}))
+    told("channel", "apply", str(file), "--tenant", "north")
+    assert "last look" not in told("channel", "show", "files", "--tenant", "north")
+    row = "insert into channel_poll (tenant_id, channel, looked, failures, failed, failure) values"
+    with psycopg.connect(postgres.admin_dsn(fresh_name), autocommit=True) as admin:
+        admin.execute(f"{row} (1, 'files', '2026-03-01Z', 2, '2026-03-02Z', 'the disk is full')".encode())
+    shown = runner.invoke(app, ["channel", "show", "files", "--tenant", "north"])
+    assert json.loads(shown.stdout) == json.loads(file.read_text())
+    assert "last trouble: 2026-03-02 00:00:00, 2 in a row: the disk is full" in shown.stderr
+    assert "last look: 2026-03-01 00:00:00; 0 came in all" in shown.stderr

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from fhir_server.context import Role
+from fhir_server.store import polls
 from tests.fhir import Client
 from tests.people import member
 
@@ -83,3 +85,49 @@ async def test_channels_are_for_administrators_whatever_the_scopes(fhir: Client,
     admin = await member(fhir, "clinic-admin")
     (row,) = (await call(fhir, "GET", subject=admin.sub, scope="user/*.cruds")).json()
     assert (row["name"], row["state"]) == ("lab", "running")
+
+
+async def test_how_a_folder_fares_is_told_with_its_channel(fhir: Client) -> None:
+    watched = {"name": "files", "source": {"kind": "folder", "path": "lab"}}
+    await call(fhir, "POST", json=LAB)
+    await call(fhir, "POST", json=watched)
+    hold = polls.Hold(fhir.tenant_id, "files", uuid4())
+    await polls.hold(fhir.concord.db, hold, 30)
+    await polls.went_well(fhir.concord.db, hold, 3, fhir.clock())
+    await polls.failed(fhir.concord.db, hold, "the folder is not there", fhir.clock())
+    files, lab = (await call(fhir, "GET")).json()
+    assert lab["polling"] is None
+    assert (files["polling"]["total"], files["polling"]["failures"]) == (3, 1)
+    assert files["polling"]["failure"] == "the folder is not there"
+
+
+@pytest.mark.parametrize(
+    ("source", "element"),
+    [
+        ({"kind": "folder", "path": "../south/lab"}, "source.path"),
+        ({"kind": "folder", "path": "/etc"}, "source.path"),
+        ({"kind": "folder", "path": "lab/.hidden"}, "source.path"),
+        ({"kind": "folder", "path": "lab/done"}, "source.path"),
+        ({"kind": "folder", "path": "lab", "files": "../*"}, "source.files"),
+        ({"kind": "folder", "path": "lab", "settle": -1}, "source.settle"),
+        ({"kind": "folder", "path": "lab", "every": 0}, "source.every"),
+        ({"kind": "fhir", "url": "file:///etc", "searches": ["Patient"]}, "source.url"),
+        ({"kind": "fhir", "url": "https://x.example?a=b", "searches": ["Patient"]}, "source.url"),
+        ({"kind": "fhir", "url": "https://x.example", "searches": []}, "source.searches"),
+        ({"kind": "fhir", "url": "https://x.example", "searches": ["Person?", "Nothing"]}, "source.searches[1]"),
+        ({"kind": "fhir", "url": "https://x.example", "searches": ["AuditEvent"]}, "source.searches[0]"),
+        ({"kind": "fhir", "url": "https://x.example", "searches": ["Patient?_sort=name"]}, "source.searches[0]"),
+        ({"kind": "fhir", "url": "https://x.example", "searches": ["Patient"], "since": "today"}, "source.since"),
+    ],
+)
+async def test_a_source_that_cannot_be_meant_is_refused_by_its_element(
+    fhir: Client, source: dict[str, Any], element: str
+) -> None:
+    refused = await call(fhir, "POST", json={"name": "x", "source": source})
+    assert refused.status_code == 400
+    assert element in refused.text
+
+
+async def test_nobody_waits_for_the_answer_to_a_file(fhir: Client) -> None:
+    given = {"name": "x", "source": {"kind": "folder", "path": "lab"}, "ack": {"when": "applied"}}
+    assert "ack.when" in (await call(fhir, "POST", json=given)).text

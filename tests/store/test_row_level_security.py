@@ -39,6 +39,7 @@ BY_HAND = {
     " values (%s, 1, 2, now(), now())",
     "special_access": "insert into special_access (tenant_id, id, kind, person_id, reason, opened, expires)"
     " values (%s, 's', 'SUPPORT', 1, 'r', now(), now())",
+    "channel_poll": "insert into channel_poll (tenant_id, channel) values (%s, 'c')",
     "channel": "insert into channel (tenant_id, name, state, version, changed) values (%s, 'c', 'running', 1, now())",
     "channel_version": "insert into channel_version (tenant_id, name, version, definition, author, created)"
     " values (%s, 'c', 1, '{}', 'a', now())",
