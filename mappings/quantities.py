@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 from mappings.context import Codes, Context
 from mappings.mapped import Json
@@ -70,18 +71,24 @@ def reference_range(text: str, units: Json) -> Json:
 
     FHIR's bounds are inclusive, so `<5` gives no bound: its text alone is true.
     """
-    found: Json = {}
-    short = text if len(text) <= _LONGEST_RANGE else ""
-    between, one = _BETWEEN.match(short), _ONE_SIDED.match(short)
-    if between and _same_unit(between.group(3), units):
+    bounds, rest = _bounds(text) if len(text) <= _LONGEST_RANGE else ((), "")
+    found: Json = {name: {"value": bound} | units for name, bound in bounds} if _same_unit(rest, units) else {}
+    return found | {"text": text}
+
+
+@lru_cache(maxsize=1024)
+def _bounds(text: str) -> tuple[tuple[tuple[str, Decimal], ...], str]:
+    """Return the bounds that a range says, and what stands behind them; a laboratory has few ranges."""
+    if between := _BETWEEN.match(text):
         low, high = number(between.group(1)), number(between.group(2))
-        if low is not None and high is not None and low <= high:
-            found = {"low": {"value": low} | units, "high": {"value": high} | units}
-    elif one and _same_unit(one.group(3), units):
+        if low is None or high is None or low > high:
+            return (), ""
+        return (("low", low), ("high", high)), between.group(3)
+    if one := _ONE_SIDED.match(text):
         bound = number(one.group(2))
         if bound is not None:
-            found = {"high" if "<" in one.group(1) else "low": {"value": bound} | units}
-    return found | {"text": text}
+            return (("high" if "<" in one.group(1) else "low", bound),), one.group(3)
+    return (), ""
 
 
 def simple(value: Value, cx: Context, codes: Codes | None) -> Json | None:

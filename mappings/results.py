@@ -122,7 +122,8 @@ class Results:
     def specimen_of(self, noted: Noted, specimens: list[Entry]) -> Entry | None:
         """The specimen OBX-33 names, else the only one."""
         pair = one(noted.segment, 33)
-        for place, kind in ((1, "placer-specimen"), (2, "filler-specimen")):
+        # An empty pair names none.
+        for place, kind in ((1, "placer-specimen"), (2, "filler-specimen")) if pair else ():
             number = pair.sub(place)
             wanted = (entity_system(number, self.cx, kind), number.text(1))
             if wanted in self.numbered:

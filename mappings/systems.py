@@ -22,7 +22,7 @@ _TABLE = re.compile(r"HL7-?(\d{4})\Z")
 class Systems:
     """The systems of one sender."""
 
-    __slots__ = ("authorities", "codes", "profile", "scope")
+    __slots__ = ("_codings", "_owned", "authorities", "codes", "profile", "scope")
 
     def __init__(self, profile: SenderProfile, sender: str, well_known: Mapping[str, Mapping[str, str]]) -> None:
         """`sender` is used where the profile names no scope; `well_known` is the table systems.json."""
@@ -30,10 +30,17 @@ class Systems:
         self.scope = quote(profile.scope or sender or "unknown", safe="")
         self.authorities = well_known["authorities"]
         self.codes = well_known["codes"]
+        # A message says the same few names again and again.
+        self._codings: dict[str, str] = {}
+        self._owned: dict[tuple[str, str], str] = {}
 
     def own(self, kind: str, name: str = "") -> str:
         """Return a URN of ours for what the sender left without a system."""
-        return f"urn:concord:{kind}:{self.scope}" + (f":{quote(name, safe='')}" if name else "")
+        found = self._owned.get((kind, name))
+        if found is None:
+            found = f"urn:concord:{kind}:{self.scope}" + (f":{quote(name, safe='')}" if name else "")
+            self._owned[kind, name] = found
+        return found
 
     def authority(self, namespace: str, universal: str, kind: str) -> str | None:
         """Return the system of an HD (namespace, universal id, its type), or None where all are empty."""
@@ -60,6 +67,12 @@ class Systems:
 
     def coding(self, name: str) -> str:
         """Return the system of a coding system's name (CWE.3); local and unnamed ones are the sender's own."""
+        found = self._codings.get(name)
+        if found is None:
+            found = self._codings[name] = self._coding(name)
+        return found
+
+    def _coding(self, name: str) -> str:
         listed = self.profile.code_systems.get(name) or self.codes.get(name.upper())
         if listed:
             return listed

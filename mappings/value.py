@@ -39,6 +39,8 @@ class Value:
             return ""
         if self.marks.escape in part:
             part = unescape(part, self.marks)
+        elif part.isalnum() and len(part) <= MAX_STRING:
+            return part  # as most are, and nothing is to be cleaned
         return clean(part)
 
     def code(self, number: int = 1) -> str:

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -62,6 +62,18 @@ def _array(element: Callable[[Any], str]) -> Dumper:
     return dump
 
 
+def _texts(values: Sequence[str | None]) -> bytes:
+    if None not in values:
+        # Most need no escape: one look at all of them tells.
+        joined = '","'.join(cast(Sequence[str], values))
+        if "\\" not in joined and "\0" not in joined and joined.count('"') == 2 * (len(values) - 1):
+            return f'{{"{joined}"}}'.encode()
+    return _escaped_texts(values)
+
+
+_escaped_texts = _array(_quoted)
+
+
 def _ints(values: Sequence[int | None]) -> bytes:
     return ("{" + ",".join(["null" if v is None else str(v) for v in values]) + "}").encode()
 
@@ -93,7 +105,7 @@ SCALARS: dict[type, tuple[int, int, Dumper]] = {
 # By the type of the first element that is not None.
 ARRAYS: dict[type, tuple[int, int, Dumper]] = {
     int: (INT8_ARRAY, TEXT, _ints),
-    str: (TEXT_ARRAY, TEXT, _array(_quoted)),
+    str: (TEXT_ARRAY, TEXT, _texts),
     bytes: (BYTEA_ARRAY, BINARY, _blobs),
     datetime: (TIMESTAMPTZ_ARRAY, TEXT, _array(lambda v: '"' + _instant(v).decode() + '"')),
     float: (FLOAT8_ARRAY, TEXT, _array(repr)),
