@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from fhir_server.app.concord import VERSION, Concord, base_url, opened
-from fhir_server.app.doors import front
 from fhir_server.app.upkeep import keep, keep_days, sweep
 from fhir_server.app.work import jobs, messages, receiver, what_if, worker
 
@@ -22,3 +24,10 @@ __all__ = [
     "what_if",
     "worker",
 ]
+
+
+def front(concord: Concord) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """Return the ASGI application of an HTTP process."""
+    from fhir_server.app.doors import front  # with its frameworks, which other processes and commands need not load
+
+    return front(concord)

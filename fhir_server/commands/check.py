@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 import psycopg
 import typer
-from kombu.connection import Connection
 from rich.console import Console
 from rich.table import Table
 
@@ -20,8 +19,7 @@ from fhir_server.clock import ClockError, clock
 from fhir_server.commands.runtime import DataDir, run, settings_of
 from fhir_server.errors import FhirError
 from fhir_server.settings import Settings, mask, unknown_variables
-from fhir_server.store import doctor
-from fhir_server.store.doctor import Fact
+from fhir_server.store.fact import Fact
 from fhir_server.store.objects import probe
 
 _FREE_GIB = 2
@@ -36,6 +34,8 @@ def check(data_dir: DataDir = None) -> None:
 
     Exit status 1 if something is wrong; each line then says what to do.
     """
+    from fhir_server.store import doctor  # with SQLAlchemy, for the schema: only this command pays
+
     settings = settings_of(data_dir=data_dir)
     found: list[Fact] = [*_settings(settings), _disk(settings), _clock(settings), _broker(settings)]
 
@@ -102,6 +102,8 @@ async def _objects(settings: Settings) -> Fact:
 def _broker(settings: Settings) -> Fact:
     if settings.broker_url is None:
         return Fact("broker", True, "none set: PostgreSQL wakes the workers")
+    from kombu.connection import Connection  # only where there is a broker is it needed
+
     with Connection(settings.broker_url, connect_timeout=_BROKER_SECONDS) as connection:  # type: ignore[no-untyped-call]
         problem = _refused(lambda: connection.ensure_connection(max_retries=1, timeout=_BROKER_SECONDS))
     return Fact("broker", problem is None, problem or "answers", "start the broker or mend CONCORD_BROKER_URL")

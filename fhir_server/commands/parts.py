@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-import uvicorn
 
 from adapters.mllp import Limits, Listener
 from fhir_server import life
@@ -21,7 +20,6 @@ from fhir_server.app import worker as worker_of
 from fhir_server.commands.runtime import fail, run, server_dsn, settings_of, with_address
 from fhir_server.engine import celery_app
 from fhir_server.engine.celery_app import Drains
-from fhir_server.http.serving import config_of
 from fhir_server.settings import Settings
 
 # Given by `concord serve` to its children: the listening socket, and the pipe that ends with the supervisor.
@@ -99,6 +97,8 @@ async def _http(concord: Concord, stopped: Stopped, fd: int | None) -> None:
     sock = _listening(fd, concord.settings.host, concord.settings.port)
     concord = msgspec.structs.replace(concord, settings=concord.settings.evolve(port=sock.getsockname()[1]))
     given = concord.settings
+    import uvicorn  # only the processes that answer HTTP pay for it
+
     config = _config(concord)
     server = uvicorn.Server(config)
     # Signals are life's: uvicorn's own handlers would undo them.
@@ -112,7 +112,9 @@ async def _http(concord: Concord, stopped: Stopped, fd: int | None) -> None:
     await task
 
 
-def _config(concord: Concord) -> uvicorn.Config:
+def _config(concord: Concord) -> Any:
+    from fhir_server.http.serving import config_of
+
     try:
         return config_of(front(concord), concord.settings)
     except OSError as problem:

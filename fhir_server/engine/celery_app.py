@@ -13,8 +13,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import structlog
-from celery import Celery
-from celery.signals import worker_process_init, worker_process_shutdown
 
 log = structlog.get_logger(__name__)
 QUEUE = "concord"
@@ -58,11 +56,13 @@ def publisher(broker_url: str) -> Callable[[str], None]:
     return publish
 
 
-def celery(broker_url: str, *, publishing: bool = False) -> Celery:
+def celery(broker_url: str, *, publishing: bool = False) -> Any:
     """Return a Celery application for this broker: no results, no events, one message fetched at a time.
 
     `publishing` bounds every wait on the broker, which a consumer that idles on its socket must not.
     """
+    from celery import Celery  # a twentieth of a start: only processes with a broker pay
+
     app = Celery("concord", broker=broker_url, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,
@@ -149,6 +149,8 @@ class Child:
 
 def serve(broker_url: str, open_worker: Open, processes: int) -> int:
     """Run a Celery worker in this process until it is told to stop by SIGTERM; return its exit code."""
+    from celery.signals import worker_process_init, worker_process_shutdown
+
     app = celery(broker_url)
     child = Child(open_worker)
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import psycopg
 
 from fhir_server.store import tables
+from fhir_server.store.fact import Fact
 from fhir_server.store.migrate import newest
 from fhir_server.store.schema import BY_DAY, LEAKPROOF, WITHOUT_RLS, metadata
 
@@ -19,15 +19,6 @@ LARGEST_SKEW = timedelta(seconds=5)
 _MIGRATE = "run `concord migrate`"
 
 Connection = psycopg.AsyncConnection[Any]
-
-
-class Fact(msgspec.Struct, frozen=True):
-    """One fact: whether it holds, what was found, and what to do if not."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
 
 
 async def facts(dsn: str, clock: Callable[[], datetime]) -> list[Fact]:

@@ -15,7 +15,6 @@ import msgspec
 import psycopg
 from psycopg import conninfo, sql
 
-from fhir_server.store.schema import LEAKPROOF
 from fhir_server.store.tables import GROWING, MAINTAIN_FROM
 
 OWNER_ROLE = "concord_owner"
@@ -208,6 +207,8 @@ def _unless_made_meanwhile() -> Iterator[None]:
 
 
 def _mark(admin: psycopg.Connection) -> None:
+    from fhir_server.store.schema import LEAKPROOF  # with SQLAlchemy, as Alembic below: only a migration pays
+
     for function in LEAKPROOF:
         if _one(admin, "select proleakproof from pg_proc where oid = %s::regprocedure", function) is False:
             admin.execute(sql.SQL("alter function " + function + " leakproof"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from fhir_server.store.database import Database
-from fhir_server.store.schema import RID_BLOCK
+
+# As many numbers as the sequence gives at a time.
+RID_BLOCK = 256
 
 
 class Rids:

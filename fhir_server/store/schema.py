@@ -39,6 +39,7 @@ from fhir_server.store import (
 )
 from fhir_server.store.columns import INSTANT, NOW, may, must, tenant_id
 from fhir_server.store.columns import metadata as metadata
+from fhir_server.store.rids import RID_BLOCK
 
 # Without row-level security: who the tenants are, what proves them, the queue's tickets, the migrations' mark.
 WITHOUT_RLS = frozenset(
@@ -62,7 +63,6 @@ LEAKPROOF = (
 )
 
 # Resource numbers are handed out in blocks, so that a create needs no round trip for its own.
-RID_BLOCK = 256
 SEQUENCES = (
     Sequence("resource_rid", metadata=metadata, data_type=BigInteger, increment=RID_BLOCK),
     Sequence("inbox_id", metadata=metadata, data_type=BigInteger),

@@ -10,9 +10,6 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Index, PrimaryKeyConstraint, UniqueConstraint
-
-from fhir_server.store.schema import metadata
 
 # The tables that grow with what is stored, in the order in which they are looked after.
 GROWING = ("resource", "idx_string", "idx_date", "idx_number", "idx_composite", "idx_text", "resource_history")
@@ -26,6 +23,10 @@ Connection = psycopg.AsyncConnection[Any]
 
 async def unusable_indexes(connection: Connection) -> list[str]:
     """Return the indexes of the schema that are missing, or that PostgreSQL does not use."""
+    from sqlalchemy import Index, PrimaryKeyConstraint, UniqueConstraint
+
+    from fhir_server.store.schema import metadata  # whoever looks for no index need not load it
+
     named: list[Any] = [n for t in metadata.tables.values() for n in (*t.indexes, *t.constraints)]
     kinds = (Index, PrimaryKeyConstraint, UniqueConstraint)
     wanted = sorted(str(one.name) for one in named if one.name is not None and isinstance(one, kinds))

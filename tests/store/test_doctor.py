@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from fhir_server.store.doctor import Fact, facts
+from fhir_server.store.doctor import facts
 from fhir_server.store.embedded import EmbeddedPostgres
+from fhir_server.store.fact import Fact
 from fhir_server.store.tables import GROWING, vacuum
 from tests.postgres import drop_database
 
