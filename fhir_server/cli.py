@@ -9,6 +9,7 @@ import typer
 from fhir_server.app import VERSION
 from fhir_server.commands import (
     access,
+    alerts,
     audit,
     backup,
     care,
@@ -75,6 +76,7 @@ app.add_typer(tenant.app, name="tenant")
 app.add_typer(client.app, name="client")
 app.add_typer(user.app, name="user")
 app.add_typer(channel.app, name="channel")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(case.app, name="case")
 app.add_typer(care.app, name="care")
 messages.app.command("what-if")(whatif.what_if)

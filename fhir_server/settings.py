@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError, field_validator, model_validato
 
 from fhir_server.settings_basic import PREFIX
 from fhir_server.settings_row import row
-from fhir_server.settings_security import SecuritySettings
+from fhir_server.settings_watch import WatchSettings
 
 MASK = "**********"
 _PASSWORDS = (
@@ -28,7 +28,7 @@ class SettingsError(ValueError):
     """The environment does not make a usable installation; the message has one line per variable, without its value."""
 
 
-class Settings(SecuritySettings):
+class Settings(WatchSettings):
     """The table. `Settings.load()` reads the environment; keyword arguments win over it, which is how flags arrive."""
 
     mllp_max_message_bytes: int = row(128 << 20, "Largest HL7 message taken by MLLP.", unit="bytes", ge=1024)

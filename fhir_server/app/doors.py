@@ -12,15 +12,16 @@ from fhir_server.app.accounts import accounts_of
 from fhir_server.app.apps import pages_of_apps
 from fhir_server.app.authorization import authorization_of, endpoints_of, launcher_of
 from fhir_server.app.concord import VERSION, Concord
-from fhir_server.app.guards import gate_of
+from fhir_server.app.guards import gate_of, web_of
 from fhir_server.app.special import special_of
-from fhir_server.console import account, begin, signin
+from fhir_server.console import account, begin, signin, watch
 from fhir_server.console import pages as console
 from fhir_server.console.desk import answer_pages, desk
 from fhir_server.console.views import Overview
 from fhir_server.console.views import overview as overview_of
 from fhir_server.http import (
     access,
+    alerts,
     api,
     channels,
     clinic,
@@ -101,6 +102,8 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     who = Who(accounts.signin.sessions, door)
     pages.include_router(console.routes(counter, look, partial(stored_people.memberships, concord.db)))
     pages.include_router(channels.routes(concord.db, who.context))
+    pages.include_router(alerts.routes(concord.db, web_of(concord.settings), who.context))
+    pages.include_router(watch.routes(watch.WatchPage(counter, concord.db, who.tenant, who.grant)))
     pages.include_router(signin.routes(counter, accounts.signin, accounts))
     pages.include_router(account.routes(counter, accounts))
     pages.include_router(people_door.routes(accounts, who, concord.base_url))

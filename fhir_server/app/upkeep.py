@@ -8,6 +8,7 @@ from datetime import timedelta
 import structlog
 
 from fhir_server.app.accounts import forget_old
+from fhir_server.app.alerts import watch_of
 from fhir_server.app.concord import Concord
 from fhir_server.app.pollers import poll
 from fhir_server.errors import Busy, Conflict
@@ -23,6 +24,7 @@ async def keep(concord: Concord) -> None:
         group.create_task(keep_days(concord))
         group.create_task(keep_sealed(concord))
         group.create_task(poll(concord))
+        group.create_task(watch_of(concord).keep())
 
 
 async def keep_sealed(concord: Concord) -> None:

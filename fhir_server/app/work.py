@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 from random import Random
 
+from fhir_server.app.alerts import Carrier
 from fhir_server.app.concord import Concord
 from fhir_server.context import Tenant
 from fhir_server.engine import indexing
@@ -25,6 +26,7 @@ from fhir_server.engine.whatif import WhatIf
 from fhir_server.engine.worker import Worker
 from fhir_server.errors import NotFound
 from fhir_server.interactions import define
+from fhir_server.operations import notices
 from fhir_server.settings import Settings
 from fhir_server.store import tenants
 from fhir_server.store.database import Tx
@@ -101,7 +103,7 @@ def jobs(concord: Concord) -> Jobs:
 
     return Jobs(
         concord.service,
-        {define.JOB: index},
+        {define.JOB: index, notices.JOB: Carrier(concord).work},
         concord.clock,
         random=Random(),
         retry=Retry(given.retry_attempts, given.retry_base, given.retry_max),

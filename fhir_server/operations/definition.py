@@ -13,10 +13,11 @@ import msgspec
 
 from conformance.issue import Issue
 from fhir_server.errors import Invalid
-from fhir_server.operations import sources
+from fhir_server.operations import sources, watching
 from fhir_server.operations.part import Part, wrong
 from fhir_server.operations.polled import Fhir, Folder
 from fhir_server.operations.sources import Mllp, Source
+from fhir_server.operations.watching import Watch
 from mappings.charset import codec_for
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
@@ -77,6 +78,7 @@ class Definition(Part, frozen=True):
     ack: Ack = Ack()
     profile: Profile = Profile()
     retry: Tries | None = None
+    watch: Watch = Watch()
 
 
 def read(data: bytes) -> Definition:
@@ -100,6 +102,7 @@ def _problems(given: Definition) -> list[Issue]:
     if not NAME.match(given.name):
         found.append(wrong("name", f"{given.name[:80]!r}: 1 to 63 of a-z 0-9 . _ -, a letter or digit first"))
     found += sources.problems(given.source)
+    found += watching.problems(given.watch)
     accepts = given.accepts
     found += [
         wrong("accepts.types", f"{t[:20]!r} is not like ORU or ORU^R01") for t in accepts.types if not _TYPE.match(t)

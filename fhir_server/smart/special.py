@@ -22,7 +22,7 @@ from fhir_server.smart.scopes import is_whole
 from fhir_server.smart.signin import Refused, SignIn
 from fhir_server.smart.tokens import mint
 from fhir_server.smart.told import CLIENT, Source
-from fhir_server.store import audit, grants, keys, opaque, people, resources, special
+from fhir_server.store import alerts, audit, grants, keys, opaque, people, resources, special
 from fhir_server.store.audit import Audited
 from fhir_server.store.database import Database
 from fhir_server.store.grants import OauthGrant
@@ -111,6 +111,8 @@ class Special(msgspec.Struct, frozen=True):
             grants.add(tx, grant)
             special.add(tx, one)
             audit.record(tx, [_row(one, session.sub, now)])
+            told = {"email": session.email, "access": one.id[:8]}
+            alerts.happened(tx, "", "break-glass" if kind == "BTG" else "support-session", told, now)
         # The review queue holds who and why; a log is no place for a patient.
         _log.warning("special access opened", kind=kind, tenant=tenant.id, person=session.person, access=one.id[:8])
         signing = await keys.active(self.db, tenant.id)

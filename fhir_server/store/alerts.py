@@ -5,12 +5,13 @@ Nothing of a patient stands in an alert: kinds, counts, numbers of messages and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from fhir_server.context import Tenant
 from fhir_server.store.database import Database, Tx
 from fhir_server.store.figures import EVER
 
@@ -99,10 +100,45 @@ def told(tx: Tx, alert: Alert, now: datetime) -> None:
     tx.defer(sql, (now, alert.count, tx.tenant_id, alert.id))
 
 
-async def acknowledge(tx: Tx, id_: int, who: str, note: str | None, now: datetime) -> bool:
-    """Keep that somebody takes care of an alert; False where none of this id stands, or somebody did before."""
+async def acknowledge(tx: Tx, id_: int, who: str, note: str | None, now: datetime, ends: Sequence[str] = ()) -> bool:
+    """Keep that somebody takes care of an alert, which ends one of the kinds `ends`.
+
+    False where none of this id stands, or somebody did before.
+    """
     sql = (
-        "update alert set acknowledged = %s, acknowledged_by = %s, note = %s"
+        "update alert set acknowledged = %s, acknowledged_by = %s, note = %s,"
+        " resolved = case when kind = any(%s) then %s::timestamptz end, told = case when kind = any(%s) then"
+        " greatest(told, %s::timestamptz) else told end"
         " where tenant_id = %s and id = %s and resolved is null and acknowledged is null returning 1"
     )
-    return bool(await tx.fetch(sql, (now, who, note, tx.tenant_id, id_)))
+    kinds = list(ends)
+    return bool(await tx.fetch(sql, (now, who, note, kinds, now, kinds, now, tx.tenant_id, id_)))
+
+
+_JOIN = """
+insert into watched_tenant (tenant_id, looked) select id, %s from tenant where channel_generation > 0
+on conflict do nothing
+"""
+_TAKE = """
+select w.tenant_id, t.name from watched_tenant w join tenant t on t.id = w.tenant_id where w.looked <= %s
+order by w.looked limit 1 for update of w skip locked
+"""
+
+
+async def join(db: Database) -> None:
+    """Have every tenant looked at that has channels."""
+    await db.fetch(None, _JOIN, (EVER,))
+
+
+async def take(tx: Tx, before: datetime, now: datetime) -> Tenant | None:
+    """Lock a tenant that nobody has looked at since `before`, nor looks at now, and note that we do; None for none.
+
+    `tx` is a transaction without tenant; it gets this one's, and the tenant stays locked until it ends.
+    """
+    rows = await tx.fetch(_TAKE, (before,))
+    if not rows:
+        return None
+    found = Tenant(*rows[0])
+    tx.defer("update watched_tenant set looked = %s where tenant_id = %s", (now, found.id))
+    tx.set_tenant(found.id)
+    return found

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from fhir_server.context import Tenant
-from fhir_server.store.database import Database
+from fhir_server.store.database import Database, Tx
 
 # The slot that counts since ever, and how long each other one is.
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -88,6 +88,19 @@ async def add(db: Database, tenant_id: int, counted: Iterable[Counted]) -> None:
     columns = [list(column) for column in zip(*counted, strict=True)]
     if columns:
         await db.run(tenant_id, (_ADD, (tenant_id, *columns)), (_WATCH, (tenant_id, EVER)))
+
+
+_HIGHEST = """
+insert into channel_count (tenant_id, channel, slot, what, count, last) values (%s, %s, %s, 'oldest', %s, %s)
+on conflict (tenant_id, channel, slot, what) do update
+set count = greatest(channel_count.count, excluded.count), last = excluded.last
+"""
+
+
+def waited(tx: Tx, channel: str, found: Waiting, now: datetime) -> None:
+    """Queue that the oldest message of a channel waits for so long: of each slot the longest is kept, in seconds."""
+    seconds = int((now - found.oldest).total_seconds())
+    tx.defer(_HIGHEST, (tx.tenant_id, channel, slot(now), seconds, now))
 
 
 async def since(db: Database, tenant_id: int, moment: datetime) -> list[Counted]:

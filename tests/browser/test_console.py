@@ -45,7 +45,7 @@ async def test_the_page_counts_messages_by_tenant_and_shows_nothing_of_a_patient
         page = await context.new_page()
         await page.goto(f"{concord.base_url}/console")
         shown = await page.content()
-    row = re.search(rf'<th scope="row">{name}</th>(.*?)</tr>', shown, re.S)
+    row = re.search(rf'<th scope="row"><a href="/{name}/watch">{name}</a></th>(.*?)</tr>', shown, re.S)
     assert row
     assert re.findall(r'<td class="(\w+)">(\d+)</td>', row[1]) == [
         ("received", "3"), ("done", "0"), ("buried", "0"), ("rejected", "0")
