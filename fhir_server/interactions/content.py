@@ -118,10 +118,11 @@ async def _lifted(service: Service, ctx: Context, save: Save) -> Save:
 
 async def claim(tx: Tx, drafts: Sequence[Draft]) -> None:
     """Mark the contents that drafts name as used; raise Invalid for one that is not here."""
-    found = {
-        draft.path: content
+    # Several messages are written together, each with paths of its own: a path does not tell one draft.
+    found = [
+        (draft.path, content)
         for draft in drafts
         if draft.type == "Binary" and draft.body and not draft.kept and (content := content_of(draft.body))
-    }
-    if found and not await objects.use(tx, list(found.values())):
-        raise Invalid("a Binary names a content that is not here", *found)
+    ]
+    if found and not await objects.use(tx, [content for _, content in found]):
+        raise Invalid("a Binary names a content that is not here", *dict(found))

@@ -186,6 +186,15 @@ async def test_the_same_document_of_two_reports_is_two_binaries_and_one_content(
     assert len({str(one["_data"]) for one in found}) == 1
 
 
+async def test_documents_of_messages_that_are_worked_together_are_all_in_use(house: House) -> None:
+    for number in range(3):
+        other = oru(ED + TEXT[4 * number :], control_id=str(number), order=f"F{number}")
+        await house.send(other.replace(b"|100^", b"|%d^" % number))
+    await house.work()
+    sql = "select used from binary_object where tenant_id = %s"
+    assert await house.concord.db.fetch(house.tenant.id, sql, (house.tenant.id,)) == [(True,)] * 3
+
+
 @pytest.mark.parametrize(
     ("message", "why"),
     [
