@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -25,12 +26,15 @@ from fhir_server.commands.selection import (
     asked,
     note_seen,
 )
+from fhir_server.commands.shown import shown
 from fhir_server.engine.replay import replay as again
 from fhir_server.operations import messages as operations
 from fhir_server.store import message_search
 from fhir_server.store import messages as stored
+from fhir_server.store.lifted import whole
 from fhir_server.store.message_search import Place
 from fhir_server.store.messages import Summary
+from fhir_server.store.objects import Objects
 from mappings import hl7v2
 
 app = typer.Typer(help="List, show and replay the HL7 messages of a tenant.", no_args_is_help=True)
@@ -73,7 +77,13 @@ def list_(
 
 
 @app.command()
-def show(number: Number, tenant: TenantName, json: Json = False, data_dir: DataDir = None) -> None:
+def show(
+    number: Number,
+    tenant: TenantName,
+    json: Json = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Write the bytes as they came, with all documents.")] = False,
+    data_dir: DataDir = None,
+) -> None:
     """Show one message whole: what the sender sent, what it was told, what the message became."""
     settings = with_address(settings_of(data_dir=data_dir))
 
@@ -83,6 +93,9 @@ def show(number: Number, tenant: TenantName, json: Json = False, data_dir: DataD
             if message is None:
                 fail(f"tenant {tenant} has no message {number}")
             await note_seen(concord, found, "message-read", [message.summary])
+            if raw:
+                await _write_raw(concord.service.objects, found.id, message)
+                return
         if json:
             _print_json([message.summary])
         else:
@@ -110,6 +123,13 @@ def replay(
     run(settings, work)
 
 
+async def _write_raw(objects: Objects, tenant_id: int, message: stored.Stored) -> None:
+    """Write the bytes of a message as they came, byte by byte; raise Unreadable where they are not what came."""
+    async for piece in whole(objects, tenant_id, message.raw, message.lifted, message.content_hash):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
 def _print_json(rows: Sequence[Summary]) -> None:
     for row in rows:
         typer.echo(msgspec.json.encode(row).decode())
@@ -121,7 +141,8 @@ def _print_table(rows: Sequence[Summary], more: Place | None) -> None:
         sender = "/".join(part for part in (row.sender_app, row.sender_facility) if part)
         kind = "^".join(part for part in (row.message_type, row.trigger) if part)
         moment = f"{row.received:%Y-%m-%d %H:%M:%S}"
-        table.add_row(str(row.id), moment, sender, kind, row.control_id, row.state, str(row.attempts), _became(row))
+        cells = (str(row.id), moment, sender, kind, row.control_id, row.state, str(row.attempts), _became(row))
+        table.add_row(*map(shown, cells))
     Console().print(table)
     if more:
         typer.echo(f"older ones: --before {more.id}")
@@ -144,14 +165,16 @@ def _print_whole(message: stored.Stored) -> None:
     console.print(f"[bold]Message {row.id}[/]: {row.state}, received {row.received:%Y-%m-%d %H:%M:%S} UTC, {row.peer}")
     for name, numbers in (("patient", row.patients), ("order", row.orders)):
         if numbers:
-            console.print(f"{name} {', '.join(numbers)}", markup=False)
+            console.print(shown(f"{name} {', '.join(numbers)}"))
     for title, raw in (("Sent", message.raw), ("Acknowledged", message.ack)):
         if raw:
             console.print(f"\n[bold]{title}")
-            console.print(hl7v2.decode(raw).text.replace("\r", "\n").rstrip(), markup=False)
+            console.print(shown(hl7v2.decode(raw).text.replace("\r", "\n").rstrip()))
+    for number, one in enumerate(message.lifted, 1):
+        console.print(f"\n[bold]Document {number}[/]: {one.length} bytes as sent, in front of byte {one.at}; see --raw")
     for issue in row.reason or ():
         place = " ".join(issue.get("expression", ()))
-        console.print(f"\n{issue['severity']}: {issue['diagnostics']} {place}".rstrip(), markup=False)
+        console.print(shown(f"\n{issue['severity']}: {issue['diagnostics']} {place}".rstrip()))
     if written := _written(row.result):
         console.print("\n[bold]Resources")
         console.print("\n".join(written), markup=False)

@@ -13,6 +13,7 @@ from rich.table import Table
 from fhir_server.app import Concord
 from fhir_server.app import what_if as tried
 from fhir_server.commands.runtime import DataDir, TenantName, fail, installation, run, settings_of, with_address
+from fhir_server.commands.shown import shown
 from fhir_server.context import Tenant
 from fhir_server.engine.directory import Directory, trial
 from fhir_server.engine.whatif import Difference, Totals
@@ -75,13 +76,14 @@ def _print(differing: list[Difference], totals: Totals) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for one in differing:
         for name, changes in one.resources.items():
-            console.print(f"[bold]Message {one.message}[/] {name}")
+            console.print(f"[bold]Message {one.message}[/]", shown(name))
             for change in changes:
                 came = f"  ({change.field})" if change.field else ""
-                console.print(f"  {change.path}: {_shown(change.before)} → {_shown(change.after)}{came}", markup=False)
+                both = f"{_shown(change.before)} → {_shown(change.after)}"
+                console.print(shown(f"  {change.path}: {both}{came}"))
         for told, why in (("stopped and would not", one.stops_before), ("would stop", one.stops_after)):
             if why and one.stops_before != one.stops_after:
-                console.print(f"[bold]Message {one.message}[/] {told}: {why}")
+                console.print(f"[bold]Message {one.message}[/]", shown(f"{told}: {why}"))
     table = Table("Element", "Changes")
     for path, count in totals.elements.most_common(_MOST_ELEMENTS):
         table.add_row(path, str(count))

@@ -48,6 +48,11 @@ class Lifted(msgspec.Struct, frozen=True, array_like=True):
     begins: bytes = b""
 
     @property
+    def length(self) -> int:
+        """Return how many bytes its text had in the message."""
+        return sum(-(-p.size // 3) * 4 if p.coded else p.size for p in self.pieces) + len(self.tail)
+
+    @property
     def whole(self) -> Content | None:
         """Return the object that is this document, None where its text has to be read for it."""
         return self.pieces[0].content if self.sha1 else None
