@@ -17,6 +17,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 _PASSING = frozenset((errno.ECONNABORTED, errno.EINTR, errno.EPROTO))
 _BREATH = 0.5  # after an accept that failed for want of descriptors or memory
+_TOGETHER = 64  # before others have their turn
 _CLOSING = 5.0  # for the end of TLS to be said by both sides
 _TOLD_EVERY = 60.0
 
@@ -77,18 +78,41 @@ def bound(host: str, port: int) -> socket.socket:
     return sock
 
 
-async def accepting(sock: socket.socket, admit: Callable[[socket.socket, str], None]) -> None:
-    """Hand each accepted connection and its address to `admit`, until cancelled."""
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            accepted, address = await loop.sock_accept(sock)
-        except OSError as error:
-            if error.errno not in _PASSING:
-                log.error("no connection could be accepted: %s", error)
-                await asyncio.sleep(_BREATH)
-            continue
-        admit(accepted, str(address[0]) if isinstance(address, tuple) else "local")
+class Acceptor:
+    """Hands each connection of a listening socket, and its address, to `admit`, until it is closed."""
+
+    def __init__(self, sock: socket.socket, admit: Callable[[socket.socket, str], None]) -> None:
+        self._sock, self._admit = sock, admit
+        self._loop = asyncio.get_running_loop()
+        self._breath: asyncio.TimerHandle | None = None
+        self._begin()
+
+    def close(self) -> None:
+        """Accept no more, and close the socket."""
+        if self._breath is not None:
+            self._breath.cancel()
+        if self._sock.fileno() != -1:
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
+
+    def _begin(self) -> None:
+        self._breath = None
+        self._loop.add_reader(self._sock, self._ready)
+
+    def _ready(self) -> None:
+        # Accepted and handed over in one step: nothing can be lost between, whenever it is closed.
+        for _ in range(_TOGETHER):
+            try:
+                accepted, address = self._sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno not in _PASSING:
+                    log.error("no connection could be accepted: %s", error)
+                    self._loop.remove_reader(self._sock)
+                    self._breath = self._loop.call_later(_BREATH, self._begin)
+                return
+            self._admit(accepted, str(address[0]) if isinstance(address, tuple) else "local")
 
 
 async def opened(

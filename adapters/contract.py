@@ -36,7 +36,7 @@ class Peer:
         where = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         if self.certificate:
             return f"{where} {self.certificate.fingerprint}"
-        return f"{where} client {self.client}" if self.client else where
+        return f"{self.host} client {self.client}" if self.client else where
 
 
 class Handler(Protocol):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters import accepting, certificates
-from adapters.accepting import Seats
+from adapters.accepting import Acceptor, Seats
 from adapters.contract import FaultHandler, Handler, Intake, IntakeHandler, Peer
 from adapters.frames import Event, Frame, Framer, Junk, Last, Part, State, TooLarge, wrap
 
@@ -52,7 +52,8 @@ class Listener:
         self._tls: Callable[[], ssl.SSLContext] | None = None
         self._door: int | None = None
         self._told = accepting.Told()
-        self._accepting: asyncio.Task[None]
+        self._acceptor: Acceptor
+        self._coming: dict[asyncio.Task[None], socket.socket] = {}
         self._connections: dict[asyncio.Task[None], _Connection | None] = {}
 
     @classmethod
@@ -82,7 +83,7 @@ class Listener:
         self._intake = intake
         self._seats = seats or Seats(self.limits.connections, self.limits.each)
         self._tls, self._door = tls, door
-        self._accepting = asyncio.create_task(accepting.accepting(sock, self._admit))
+        self._acceptor = Acceptor(sock, self._admit)
         return self
 
     @property
@@ -97,9 +98,7 @@ class Listener:
 
     async def stop(self) -> None:
         """Take no more connections or messages, let answers under way go out for `limits.grace`, then close all."""
-        self._accepting.cancel()
-        await asyncio.gather(self._accepting, return_exceptions=True)
-        self._socket.close()
+        self._acceptor.close()
         for task, connection in self._connections.items():
             if connection is None:
                 task.cancel()  # still in its handshake
@@ -119,26 +118,28 @@ class Listener:
             sock.close()
             return
         task = asyncio.get_running_loop().create_task(self._serve(sock, host))
-        self._connections[task] = None
+        self._connections[task], self._coming[task] = None, sock
         task.add_done_callback(lambda done: self._left(done, host))
 
     def _left(self, task: asyncio.Task[None], host: str) -> None:
         self._connections.pop(task)
         self._seats.leave(host)
+        if sock := self._coming.pop(task, None):
+            sock.close()  # cancelled before it began
 
     async def _serve(self, sock: socket.socket, host: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        context = self._tls() if self._tls else None
+        del self._coming[task]  # from here on the socket is its transport's
         try:
-            context = self._tls() if self._tls else None
             reader, writer = await accepting.opened(sock, context, self.limits.handshake, CHUNK)
-        except (OSError, asyncio.CancelledError) as error:
-            sock.close()
-            if self._tls and isinstance(error, OSError):
+        except OSError as error:
+            if self._tls:
                 self.failed += 1
                 self._told.tell(f"TLS handshake of {host} failed: {accepting.reason(error)}")
             return
         connection = _Connection(reader, writer, self.limits, self._handler, self._faults, self._intake, self._door)
-        task = asyncio.current_task()
-        assert task is not None
         connection.task = task
         self._connections[task] = connection
         await connection.run()

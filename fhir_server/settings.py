@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
 from fhir_server.settings_basic import PREFIX
+from fhir_server.settings_mllp import MllpSettings
 from fhir_server.settings_row import row
-from fhir_server.settings_watch import WatchSettings
 
 MASK = "**********"
 _PASSWORDS = (
@@ -28,31 +28,9 @@ class SettingsError(ValueError):
     """The environment does not make a usable installation; the message has one line per variable, without its value."""
 
 
-class Settings(WatchSettings):
+class Settings(MllpSettings):
     """The table. `Settings.load()` reads the environment; keyword arguments win over it, which is how flags arrive."""
 
-    mllp_max_message_bytes: int = row(128 << 20, "Largest HL7 message taken by MLLP.", unit="bytes", ge=1024)
-    message_whole_bytes: int = row(
-        128 << 10,
-        "An HL7 message of more bytes is taken in pieces: its documents go to the object store as they arrive.",
-        unit="bytes",
-        ge=1024,
-    )
-    message_text_bytes: int = row(
-        16 << 20, "Most bytes of an HL7 message without its documents; more are refused.", unit="bytes", ge=1024
-    )
-    messages_large: int = row(
-        8, "Most messages that one process takes in pieces at one time; others wait.", unit="messages", ge=1
-    )
-    document_from_bytes: int = row(
-        16 << 10, "From this size on, a document in OBX-5 goes to the object store.", unit="bytes", ge=1024
-    )
-    document_max_bytes: int = row(
-        128 << 20, "Largest document in a message, as its text; larger ones are refused.", unit="bytes", ge=1024
-    )
-    documents_max: int = row(100, "Most documents of one message that go to the object store; more are refused.", ge=1)
-    mllp_max_connections: int = row(256, "Most MLLP connections open at one time.", unit="connections", ge=1)
-    mllp_idle_timeout: float = row(900.0, "An MLLP connection silent for so long is closed.", unit="s", gt=0)
     ack_timeout: float = row(
         20.0, "How long storing a message may take; its sender then gets AR and may send it again.", unit="s", gt=0
     )

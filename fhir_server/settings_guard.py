@@ -76,12 +76,7 @@ class GuardSettings(LimitSettings):
     @field_validator("tls_cert", "tls_key", "outgoing_authorities")
     @classmethod
     def _readable_file(cls, value: Path | None) -> Path | None:
-        if value is None:
-            return None
-        found = value.expanduser().absolute()
-        if not found.is_file():
-            raise ValueError("must name a file that is there")
-        return found
+        return existing(value)
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -98,6 +93,16 @@ class GuardSettings(LimitSettings):
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("CONCORD_TLS_CERT and CONCORD_TLS_KEY are given together")
         return self
+
+
+def existing(value: Path | None) -> Path | None:
+    """Return the file that a setting names, as a whole path; raise ValueError where it is not there."""
+    if value is None:
+        return None
+    found = value.expanduser().absolute()
+    if not found.is_file():
+        raise ValueError("must name a file that is there")
+    return found
 
 
 def listed(value: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fhir_server.app.concord import VERSION, Concord, base_url, opened
+from fhir_server.app.mllp import mllp
 from fhir_server.app.upkeep import keep, keep_days, sweep
 from fhir_server.app.work import jobs, messages, receiver, what_if, worker
 
@@ -18,6 +19,7 @@ __all__ = [
     "keep",
     "keep_days",
     "messages",
+    "mllp",
     "opened",
     "receiver",
     "sweep",

@@ -13,6 +13,7 @@ from fhir_server.app.apps import pages_of_apps
 from fhir_server.app.authorization import authorization_of, endpoints_of, launcher_of
 from fhir_server.app.concord import VERSION, Concord
 from fhir_server.app.guards import gate_of, web_of
+from fhir_server.app.posting import Poster
 from fhir_server.app.special import special_of
 from fhir_server.console import account, begin, signin, watch
 from fhir_server.console import pages as console
@@ -27,6 +28,7 @@ from fhir_server.http import (
     clinic,
     documents,
     health,
+    hl7v2,
     launching,
     messages,
     oauth,
@@ -104,6 +106,9 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     pages.include_router(channels.routes(concord.db, who.context))
     pages.include_router(alerts.routes(concord.db, web_of(concord.settings), who.context))
     pages.include_router(watch.routes(watch.WatchPage(counter, concord.db, who.tenant, who.grant)))
+    pages.include_router(
+        hl7v2.routes(Poster(concord).take, who.context, door.gate.peers.address, _posted(concord.settings))
+    )
     pages.include_router(signin.routes(counter, accounts.signin, accounts))
     pages.include_router(account.routes(counter, accounts))
     pages.include_router(people_door.routes(accounts, who, concord.base_url))
@@ -120,3 +125,7 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     pages.include_router(special.routes(special_of(concord, accounts, door.verifier.forget), who))
     api.tell_failures(pages)
     return pages
+
+
+def _posted(settings: Settings) -> hl7v2.Bounds:
+    return hl7v2.Bounds(settings.mllp_max_message_bytes, settings.mllp_read_timeout, settings.mllp_max_connections)

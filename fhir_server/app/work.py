@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -35,7 +35,13 @@ from fhir_server.store.jobs import ClaimedJob
 
 @asynccontextmanager
 async def receiver(concord: Concord) -> AsyncIterator[Receiver]:
-    """Give what stands behind the MLLP listener: the channels of all tenants.
+    """Give what stands behind a listener of MLLP: the channels of all tenants."""
+    async with receiving(concord, await directory_of(concord)) as found:
+        yield found
+
+
+async def directory_of(concord: Concord) -> Directory:
+    """Return the channels of all tenants.
 
     Where the settings name a tenant, it gets what no channel knows; otherwise that is refused and kept aside.
     """
@@ -48,24 +54,20 @@ async def receiver(concord: Concord) -> AsyncIterator[Receiver]:
         fallback = catch_all(tenant)
     directory = Directory(concord.db, await tenants.quarantine(concord.db), fallback)
     await directory.look()
+    return directory
+
+
+@asynccontextmanager
+async def receiving(concord: Concord, directory: Directory) -> AsyncIterator[Receiver]:
+    """Give what takes messages by these channels, which follow their changes until the block ends."""
+    given = concord.settings
     following = asyncio.create_task(directory.follow(given.poll_interval))
     figures = Figures(concord.db, concord.clock)
     counting = asyncio.create_task(figures.keep(given.poll_interval))
     waker = Waker(publisher(given.broker_url)) if given.broker_url else None
     wake = partial(waker.wake, "messages") if waker else None
     try:
-        yield Receiver(
-            concord.db,
-            concord.service.hasher,
-            directory.route,
-            concord.clock,
-            new_control_id,
-            patience=given.ack_timeout,
-            wake=wake,
-            figures=figures,
-            objects=concord.service.objects,
-            bounds=large_bounds(concord.settings),
-        )
+        yield receiver_of(concord, directory, wake, figures)
     finally:
         following.cancel()
         counting.cancel()
@@ -82,6 +84,22 @@ def large_bounds(given: Settings) -> Bounds:
         document=given.document_max_bytes,
         documents=given.documents_max,
         together=given.messages_large,
+    )
+
+
+def receiver_of(concord: Concord, directory: Directory, wake: Callable[[], None] | None, figures: Figures) -> Receiver:
+    """Return what makes messages durable and acknowledges them."""
+    return Receiver(
+        concord.db,
+        concord.service.hasher,
+        directory.route,
+        concord.clock,
+        new_control_id,
+        patience=concord.settings.ack_timeout,
+        wake=wake,
+        figures=figures,
+        objects=concord.service.objects,
+        bounds=large_bounds(concord.settings),
     )
 
 

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fhir_server.commands.certificate import certificate
 from fhir_server.commands.runtime import DataDir, TenantName, fail, installation, run, settings_of, with_address
 from fhir_server.operations.channels import Editor, set_state
 from fhir_server.operations.channels import apply as save
@@ -21,6 +22,7 @@ from fhir_server.store.channels import ChannelState
 from fhir_server.store.polls import Look
 
 app = typer.Typer(help="Channels of a tenant: who may send what, and how it is written.", no_args_is_help=True)
+app.command()(certificate)
 Name = Annotated[str, typer.Argument(help="Name of the channel.")]
 
 

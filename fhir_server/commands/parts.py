@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from adapters.mllp import Limits, Listener
 from fhir_server import life
-from fhir_server.app import Concord, front, keep, opened, receiver
+from fhir_server.app import Concord, front, keep, opened
+from fhir_server.app import mllp as ports_of
 from fhir_server.app import worker as worker_of
 from fhir_server.commands.runtime import fail, run, server_dsn, settings_of, with_address
 from fhir_server.engine import celery_app
@@ -48,11 +48,13 @@ def mllp(
     mllp_tenant: Annotated[str | None, typer.Option(help="Tenant that gets what no channel knows: for a demo.")] = None,
     data_dir: DataDir = None,
     fd: Fd = None,
+    tls_fd: Annotated[int | None, typer.Option("--tls-fd", hidden=True)] = None,
     life: Life = None,
 ) -> None:
     """Take HL7 v2 messages over MLLP: each is stored before it is acknowledged."""
     settings = settings_of(mllp_host=host, mllp_port=mllp_port, mllp_tenant=mllp_tenant, data_dir=data_dir)
-    _run(settings, life, lambda concord, stopped: _mllp(concord, stopped, fd))
+    given = _Given(fd, tls_fd) if life is not None else None
+    _run(settings, life, lambda concord, stopped: _mllp(concord, stopped, given))
 
 
 def worker(data_dir: DataDir = None, life: Life = None) -> None:
@@ -121,26 +123,40 @@ def _config(concord: Concord) -> Any:
         fail(f"the certificate cannot be used: {problem}; see CONCORD_TLS_CERT and CONCORD_TLS_KEY")
 
 
-async def _mllp(concord: Concord, stopped: Stopped, fd: int | None) -> None:
-    given = concord.settings
-    async with receiver(concord) as receive:
-        listener = await Listener.start(
-            receive.message,
-            sock=_listening(fd, given.mllp_host, given.mllp_port),
-            limits=Limits(
-                connections=given.mllp_max_connections,
-                frame=given.mllp_max_message_bytes,
-                whole=given.message_whole_bytes,
-                idle=given.mllp_idle_timeout,
-            ),
-            faults=receive.fault,
-            intake=receive.large,
-        )
-        receive.figures.listeners.append(listener)
-        if fd is None:
-            _tell({"mllp_port": listener.port})
+class _Given(msgspec.Struct, frozen=True):
+    """The listening sockets that `concord serve` gives: those in plain text and over TLS, where they are wanted."""
+
+    plain: int | None
+    tls: int | None
+
+
+async def _mllp(concord: Concord, stopped: Stopped, given: _Given | None) -> None:
+    async with ports_of(concord) as ports:
+        shared = {}
+        for name, sock in _doors(concord.settings, given).items():
+            shared[name] = (await ports.share(sock, tls=name == "mllp_tls_port")).port
+        if given is None:
+            _tell(shared)
         await stopped()
-        await listener.stop()
+
+
+def _doors(settings: Settings, given: _Given | None) -> dict[str, socket.socket]:
+    """Return the listening sockets of the shared ports by the name of their setting."""
+    if given is not None:
+        fds = {"mllp_port": given.plain, "mllp_tls_port": given.tls}
+        return {name: socket.socket(fileno=fd) for name, fd in fds.items() if fd is not None}
+    wanted = mllp_ports(settings)
+    return {name: listen(settings.mllp_host, port) for name, port in wanted.items()}
+
+
+def mllp_ports(settings: Settings, *, unasked: bool = True) -> dict[str, int]:
+    """Return the shared ports of MLLP: with a certificate that of TLS, and the plain one only where it is asked for.
+
+    Without a certificate the plain one is there as well `unasked`.
+    """
+    plain = settings.mllp_tenant is not None or "mllp_port" in settings.model_fields_set
+    found = {"mllp_port": settings.mllp_port} if plain or (unasked and not settings.mllp_tls_cert) else {}
+    return found | ({"mllp_tls_port": settings.mllp_tls_port} if settings.mllp_tls_cert else {})
 
 
 async def _worker(concord: Concord, stopped: Stopped) -> None:

@@ -37,6 +37,7 @@ class Address(msgspec.Struct, frozen=True):
     http_port: int
     mllp_port: int
     pid: int
+    mllp_tls_port: int = 0
 
 
 def fail(reason: str) -> NoReturn:

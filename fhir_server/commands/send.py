@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from adapters.certificates import sending
 from adapters.mllp import NoAnswer, Sender
 from mappings.header import header
 
@@ -37,13 +39,25 @@ def send(
     connections: Annotated[int, typer.Option(help="Connections to send over; order is kept within each.", min=1)] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for each acknowledgement.")] = 30.0,
     repeat: Annotated[int, typer.Option(help="Send everything this many times.", min=1)] = 1,
+    tls: Annotated[bool, typer.Option("--tls", help="Send over TLS; the options below ask for it as well.")] = False,
+    authority: Annotated[
+        Path | None, typer.Option(help="PEM file of whom to trust; if none, the well-known authorities.", exists=True)
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file to prove who sends.", exists=True)] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file with the key of --certificate.", exists=True)] = None,
+    server_name: Annotated[str | None, typer.Option(help="Name to be proven, if it is not HOST.")] = None,
 ) -> None:
     """Send HL7 files over MLLP. Exit status 1 if any message was not accepted."""
     host, port = _address(to)
+    context = _context(authority, certificate, key) if tls or authority or certificate or server_name else None
+
+    def sender() -> Sender:
+        return Sender(host, port, answer=timeout, tls=context, server_name=server_name)
+
     found = [m for file in _files(files) for m in messages(file)] * repeat
     if not found:
         raise typer.BadParameter("no HL7 message (a line that begins with MSH) is in these files")
-    sent = asyncio.run(_send_all(found, host, port, connections, timeout))
+    sent = asyncio.run(_send_all(found, sender, connections))
     _summary(sent)
     raise typer.Exit(0 if all(s.code in _ACCEPTED for s in sent) else 1)
 
@@ -73,16 +87,21 @@ def messages(file: Path) -> list[tuple[str, bytes]]:
     return [(f"{file.name}#{n + 1}" if len(parts) > 1 else file.name, part) for n, part in enumerate(parts)]
 
 
-async def _send_all(
-    found: list[tuple[str, bytes]], host: str, port: int, connections: int, patience: float
-) -> list[Sent]:
+def _context(authority: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    try:
+        return sending(authority, certificate, key)
+    except OSError as problem:
+        raise typer.BadParameter(f"these certificates and keys cannot be used: {problem}") from problem
+
+
+async def _send_all(found: list[tuple[str, bytes]], sender_of: Callable[[], Sender], connections: int) -> list[Sent]:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("Sending", total=len(found))
         done: list[Sent] = []
         queue = iter(found)
 
         async def one() -> None:
-            sender = Sender(host, port, answer=patience)
+            sender = sender_of()
             for place, message in queue:
                 done.append(await _send_one(sender, place, message))
                 progress.advance(bar)

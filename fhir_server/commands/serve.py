@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +17,11 @@ import msgspec
 import typer
 
 from fhir_server.app import base_url
+from fhir_server.app.mllp import proof_of
 from fhir_server.app.vault import KeyProblem, file_of
 from fhir_server.clock import clock
 from fhir_server.commands import demo as demonstration
-from fhir_server.commands.parts import listen
+from fhir_server.commands.parts import listen, mllp_ports
 from fhir_server.commands.runtime import ADDRESS, Address, fail, settings_of
 from fhir_server.settings import Settings
 from fhir_server.store.embedded import EmbeddedError, EmbeddedPostgres
@@ -28,6 +29,7 @@ from fhir_server.store.migrate import MigrationError, migrate
 from fhir_server.supervisor import LIFE, ChildSpec, Patience, Supervisor
 
 _READY_WITHIN = 60.0
+_FLAGS = {"mllp_port": "--fd", "mllp_tls_port": "--tls-fd"}
 
 
 def serve(
@@ -52,11 +54,19 @@ def serve(
     if demo and "second_factor" not in settings.model_fields_set:
         # Who looks at a demo need not set up an app first.
         settings = settings.evolve(second_factor="optional")
+    _require_certificate(settings)
     try:
         with _database(settings) as (given, postgres), contextlib.ExitStack() as held:
             sys.exit(asyncio.run(_serve(given, postgres, held, demo=demo)))
     except (EmbeddedError, MigrationError, KeyProblem) as problem:
         fail(str(problem))
+
+
+def _require_certificate(settings: Settings) -> None:
+    try:
+        proof_of(settings)
+    except OSError as problem:
+        fail(f"the certificate for MLLP cannot be used: {problem}; see CONCORD_MLLP_TLS_CERT")
 
 
 @contextmanager
@@ -77,15 +87,12 @@ async def _serve(
     settings: Settings, postgres: EmbeddedPostgres | None, held: contextlib.ExitStack, *, demo: bool
 ) -> int:
     doors = _sockets(settings.host, settings.port, settings.http_workers)
-    lab = (
-        _sockets(settings.mllp_host, settings.mllp_port, 1)
-        if settings.mllp_tenant or "mllp_port" in settings.model_fields_set
-        else []
-    )
-    for sock in (*doors, *lab):
+    wanted = mllp_ports(settings, unasked=False)
+    lab = {name: _sockets(settings.mllp_host, port, 1)[0] for name, port in wanted.items()}
+    for sock in (*doors, *lab.values()):
         held.callback(sock.close)
-    http_port = doors[0].getsockname()[1]
-    given = settings.evolve(port=http_port, mllp_port=lab[0].getsockname()[1] if lab else settings.mllp_port)
+    ports = {name: sock.getsockname()[1] for name, sock in lab.items()}
+    given = settings.evolve(port=doors[0].getsockname()[1], **ports)
     given = given.evolve(base_url=base_url(given))
     await demonstration.prepare(given, demo=demo)
     supervisor = Supervisor(
@@ -95,7 +102,7 @@ async def _serve(
         on_stopping=held.close,
     )
     running = asyncio.create_task(supervisor.run())
-    ready = asyncio.create_task(_announce(given, lab=bool(lab), demo=demo))
+    ready = asyncio.create_task(_announce(given, ports, demo=demo))
     await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
     if ready.done() and ready.exception():
         supervisor.stop()
@@ -118,16 +125,19 @@ def _sockets(host: str, port: int, count: int) -> list[socket.socket]:
         fail(f"{host}:{port} cannot be listened on: {problem.strerror}; choose another port, or 0 for any free one")
 
 
-def _children(settings: Settings, doors: Sequence[socket.socket], lab: Sequence[socket.socket]) -> list[ChildSpec]:
+def _children(settings: Settings, doors: Sequence[socket.socket], lab: Mapping[str, socket.socket]) -> list[ChildSpec]:
     env = settings.environ()
 
-    def child(name: str, command: str, sock: socket.socket | None, stage: int = 0) -> ChildSpec:
+    def child(name: str, command: str, socks: Mapping[str, socket.socket], stage: int = 0) -> ChildSpec:
         argv = [sys.executable, "-m", "fhir_server.cli", command, "--life", LIFE]
-        fds = (sock.fileno(),) if sock else ()
-        return ChildSpec(name, [*argv, *(w for fd in fds for w in ("--fd", str(fd)))], fds, env, stage)
+        fds = {flag: sock.fileno() for flag, sock in socks.items()}
+        flags = [word for flag, fd in fds.items() for word in (flag, str(fd))]
+        return ChildSpec(name, [*argv, *flags], tuple(fds.values()), env, stage)
 
-    http = [child(f"http-{n}", "http", sock) for n, sock in enumerate(doors)]
-    return [*http, *(child("mllp", "mllp", sock) for sock in lab), child("worker", "worker", None, 1)]
+    http = [child(f"http-{n}", "http", {"--fd": sock}) for n, sock in enumerate(doors)]
+    # It is there without a shared port as well: channels may have ports of their own, at any time.
+    mllp = child("mllp", "mllp", {_FLAGS[name]: sock for name, sock in lab.items()})
+    return [*http, mllp, child("worker", "worker", {}, 1)]
 
 
 def _lost(postgres: EmbeddedPostgres | None) -> str | None:
@@ -135,10 +145,11 @@ def _lost(postgres: EmbeddedPostgres | None) -> str | None:
     return None if status is None else f"PostgreSQL ended with status {status}: see postgres.log in the data folder"
 
 
-async def _announce(settings: Settings, *, lab: bool, demo: bool) -> None:
+async def _announce(settings: Settings, ports: Mapping[str, int], *, demo: bool) -> None:
     """Wait until requests can be served; tell the ports as one JSON line, and show the demo where it is asked for."""
     await _until_ready(settings)
-    address = Address(str(settings.base_url), settings.port, settings.mllp_port if lab else 0, os.getpid())
+    mllp, tls = ports.get("mllp_port", 0), ports.get("mllp_tls_port", 0)
+    address = Address(str(settings.base_url), settings.port, mllp, os.getpid(), tls)
     (settings.data_dir / ADDRESS).write_bytes(msgspec.json.encode(address))
     print(msgspec.json.encode(address).decode(), flush=True)
     if demo:

@@ -51,6 +51,7 @@ class Directory:
         self._generations: dict[int, int] = {}
         self._missing: set[tuple[int, str]] = set()
         self._looked = -inf
+        self.changed = asyncio.Event()
 
     async def look(self) -> None:
         """Read the channels that have changed. One whose definition cannot be used any more takes nothing."""
@@ -74,6 +75,7 @@ class Directory:
                     before = dict(self._generations)
                     await self.look()
                     if self._generations != before:
+                        self.changed.set()
                         log.info("channels changed", channels=len(self._known))
         finally:
             await bell.close()
@@ -109,10 +111,13 @@ class Directory:
         assert self._quarantine is not None
         return Channel("unknown-sender", self._quarantine, closed=found)
 
-    async def posted(self, tenant: Tenant, header: Header, peer: Peer) -> Channel:
-        """Return the channel of a message that a client of a tenant posts; one of the tenant that refuses the rest."""
+    async def fresh(self) -> None:
+        """Look where the last look is more than a moment ago."""
         if asyncio.get_running_loop().time() > self._looked + _SOON:
             await self.look()
+
+    def posted(self, tenant: Tenant, header: Header, peer: Peer) -> Channel:
+        """Return the channel of a message that a client of a tenant posts; one of the tenant that refuses the rest."""
         found = self._routes.over_http(tenant.id, header, peer)
         return found if isinstance(found, Channel) else Channel("unknown-sender", tenant, closed=found)
 

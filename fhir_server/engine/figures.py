@@ -35,7 +35,9 @@ Key = tuple[int, str, datetime, str]
 class Listening(Protocol):
     """What has connections open; an MLLP listener is one."""
 
-    refused: int
+    @property
+    def refused(self) -> int:
+        """How many were turned away."""
 
     @property
     def connections(self) -> int:
@@ -90,11 +92,12 @@ class Figures:
         try:
             while True:
                 await asyncio.sleep(every)
-                await self._quietly()
+                await self.quietly()
         finally:
-            await self._quietly()
+            await self.quietly()
 
-    async def _quietly(self) -> None:
+    async def quietly(self) -> None:
+        """Add what was counted; a failure is told to the log alone."""
         try:
             await self.flush()
         except Busy:

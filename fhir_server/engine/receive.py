@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import structlog
 
@@ -83,6 +84,12 @@ class Receiver:
         self._objects = objects
         self._bounds = bounds or Bounds()
         self._places = asyncio.Semaphore(self._bounds.together)
+
+    def through(self, route: Route) -> Receiver:
+        """Return this receiver with another door's route."""
+        other = copy(self)
+        other._route = route
+        return other
 
     async def message(self, data: bytes, peer: Peer) -> bytes | None:
         """Keep a message and return its acknowledgement: that it is stored, or processed, or refused and why.

@@ -64,3 +64,14 @@ def require_operator(grant: Grant, what: str, letter: str) -> Grant:
     if not any(scope.type == "*" and scope.context != "patient" and not scope.params for scope in scopes):
         raise Forbidden(f"{what} need a token with system/*.{letter} or user/*.{letter}")
     return grant
+
+
+def require_message_sender(grant: Grant) -> Grant:
+    """Return a grant that may send HL7 messages: a service, with a scope to create MessageHeaders. Raises Forbidden.
+
+    Which of them may send what is for the channels to say.
+    """
+    scopes = covers(grant.scopes, "MessageHeader", "c")
+    if grant.member or grant.patient or not any(s.context == "system" and not s.params for s in scopes):
+        raise Forbidden("messages are sent by services, with a token for system/MessageHeader.c")
+    return grant
