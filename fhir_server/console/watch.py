@@ -40,7 +40,7 @@ class WatchPage(msgspec.Struct, frozen=True):
         session, grant = await self._who(request, tenant, touch="shown" not in request.query_params)
         now, id_ = self.desk.clock(), grant.tenant.id
         stored = await channels.all_of(self.db, id_)
-        counts = await figures.since(self.db, id_, now - watching.DAY)
+        counts = await figures.bars(self.db, id_, now - watching.DAY, watching.BAR)
         known = {one.name: (one.state, _read(one)) for one in stored}
         cards = watching.cards(now, known, counts, await figures.waiting(self.db, id_))
         standing = [watching.alert_card(one) for one in await alerts.standing(self.db, id_)]

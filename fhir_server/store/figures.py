@@ -108,6 +108,21 @@ async def since(db: Database, tenant_id: int, moment: datetime) -> list[Counted]
     return [Counted(*row) for row in await db.fetch(tenant_id, _SINCE, (tenant_id, moment, tenant_id, EVER))]
 
 
+_BARS = """
+select channel, date_bin(%s::interval, slot, %s), what,
+    case what when 'oldest' then max(count) else sum(count)::bigint end, max(last)
+from channel_count where tenant_id = %s and slot >= %s group by 1, 2, 3
+union all
+select channel, slot, what, count, last from channel_count where tenant_id = %s and slot = %s
+"""
+
+
+async def bars(db: Database, tenant_id: int, moment: datetime, width: timedelta) -> list[Counted]:
+    """Return what `since` does, slots of a `width` together: their sum, and of what waited the longest."""
+    params = (f"{int(width.total_seconds())} s", EVER, tenant_id, moment, tenant_id, EVER)
+    return [Counted(*row) for row in await db.fetch(tenant_id, _BARS, params)]
+
+
 async def ever(db: Database, tenant_id: int) -> list[Counted]:
     """Return the counts since ever."""
     sql = "select channel, slot, what, count, last from channel_count where tenant_id = %s and slot = %s"

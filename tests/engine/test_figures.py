@@ -53,6 +53,22 @@ async def test_counts_of_several_processes_add_up_in_slots_of_five_minutes(datab
     }
 
 
+async def test_quarters_of_an_hour_are_sums_of_slots_and_the_longest_wait_of_them(database: Database) -> None:
+    tenant = await tenant_of(database)
+    for minutes, number in ((0, 1), (6, 2), (14, 3), (16, 4)):
+        moment = NOW + timedelta(minutes=minutes)
+        figures = Figures(database, lambda m=moment: m)  # type: ignore[misc]
+        figures.count(tenant.id, "lab", "done", number)
+        await figures.flush()
+        async with database.transaction(tenant.id) as tx:
+            stored.waited(tx, "lab", stored.Waiting(1, moment - timedelta(seconds=number)), moment)
+    found = await stored.bars(database, tenant.id, NOW, timedelta(minutes=15))
+    assert {(one.what, one.slot): one.number for one in found} == {
+        ("done", NOW): 6, ("done", NOW + timedelta(minutes=15)): 4, ("done", EVER): 10,
+        ("oldest", NOW): 3, ("oldest", NOW + timedelta(minutes=15)): 4,
+    }  # fmt: skip
+
+
 async def test_slots_are_forgotten_and_what_is_counted_since_ever_is_not(database: Database) -> None:
     tenant = await tenant_of(database)
     figures = Figures(database, lambda: NOW)
