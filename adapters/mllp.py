@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from adapters.frames import Event, Frame, Framer, Junk, Last, Part, State, TooLa
 
 log = logging.getLogger(__name__)
 CHUNK = 65536
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,15 +296,18 @@ class Sender:
         limit: int = 1024 * 1024,
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
+        resolve: Resolve | None = None,
     ) -> None:
         """`connect` and `answer` are seconds to wait; `limit` is the size in bytes of the largest answer taken.
 
-        With `tls` the receiver has to prove that it is `server_name`, by itself `host`.
+        With `tls` the receiver has to prove that it is `server_name`, by itself `host`. `resolve` gives the addresses
+        of the host, of which the first that answers is taken; without it the system's are.
         """
         self._address = (host, port)
         self._tls: dict[str, Any] = {"ssl": tls, "server_hostname": server_name or host} if tls else {}
         self._patience = (connect, answer)
         self._limit = limit
+        self._resolve = resolve
         self._turn = asyncio.Lock()
         self._stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
@@ -333,9 +337,19 @@ class Sender:
             await self._drop()
         if self._stream is None:
             async with asyncio.timeout(self._patience[0]):
-                self._stream = await asyncio.open_connection(*self._address, limit=CHUNK, **self._tls)
+                self._stream = await self._connected()
             _keepalive(self._stream[1])
         return self._stream
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = self._address
+        failure: OSError | None = None
+        for address in await self._resolve(host, port) if self._resolve else [host]:
+            try:
+                return await asyncio.open_connection(address, port, limit=CHUNK, **self._tls)
+            except OSError as problem:
+                failure = problem
+        raise failure or OSError(f"{host} has no address")
 
     async def _exchange(
         self,

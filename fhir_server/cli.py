@@ -17,12 +17,14 @@ from fhir_server.commands import (
     channel,
     check,
     client,
+    deliveries,
     keys,
     load,
     messages,
     migrate,
     parameters,
     parts,
+    secret,
     send,
     serve,
     simulate,
@@ -77,6 +79,8 @@ app.add_typer(client.app, name="client")
 app.add_typer(user.app, name="user")
 app.add_typer(channel.app, name="channel")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(secret.app, name="secret")
 app.add_typer(case.app, name="case")
 app.add_typer(care.app, name="care")
 messages.app.command("what-if")(whatif.what_if)

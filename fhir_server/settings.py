@@ -49,6 +49,12 @@ class Settings(MllpSettings):
         3, "Worker processes that may die at one message before it is buried.", unit="processes", ge=1
     )
     poll_interval: float = row(5.0, "How often a worker looks for work without being woken.", unit="s", gt=0)
+    delivery_concurrency: int = row(
+        16, "Deliveries that one worker sends at one time.", unit="deliveries", ge=1, le=256
+    )
+    delivery_kept_bytes: int = row(
+        65_536, "Bytes of each request and answer of a delivery that are kept.", unit="bytes", ge=0, le=16 << 20
+    )
     retry_attempts: int = row(8, "Tries after which a message that fails for a passing reason is buried.", ge=1)
     retry_base: float = row(1.0, "Wait before the second try; each later wait doubles.", unit="s", gt=0)
     retry_max: float = row(300.0, "Longest wait between two tries.", unit="s", gt=0)

@@ -59,7 +59,7 @@ class GuardSettings(LimitSettings):
 
     folders: Path | None = row(
         None,
-        "Folder with one for each tenant, below which lie those that its channels watch; without it none is watched.",
+        "Folder with one for each tenant, below which lie those that its channels watch or write to; without it, none.",
     )
     poll_hold_seconds: float = row(
         30.0,

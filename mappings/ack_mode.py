@@ -52,6 +52,11 @@ def on_processing(header: Header, done: bool) -> AckCode | None:
     return None
 
 
+def defers_application(header: Header) -> bool:
+    """Tell whether a sender got an accept acknowledgement and waits for the other as a message of its own."""
+    return not is_original(header) and _wants(header.accept_ack, True)
+
+
 def _wants(condition: str, good: bool) -> bool:
     """Table 0155; what is not in it is taken for `always`, so that no sender waits for an answer in vain."""
     return {"": False, "NE": False, "ER": not good, "SU": good}.get(condition, True)

@@ -26,6 +26,7 @@ from fhir_server.http import (
     api,
     channels,
     clinic,
+    deliveries,
     documents,
     health,
     hl7v2,
@@ -109,6 +110,7 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     pages.include_router(
         hl7v2.routes(Poster(concord).take, who.context, door.gate.peers.address, _posted(concord.settings))
     )
+    pages.include_router(deliveries.routes(concord.db, concord.service.hasher, who.context))
     pages.include_router(signin.routes(counter, accounts.signin, accounts))
     pages.include_router(account.routes(counter, accounts))
     pages.include_router(people_door.routes(accounts, who, concord.base_url))

@@ -12,6 +12,7 @@ from random import Random
 
 from fhir_server.app.alerts import Carrier
 from fhir_server.app.concord import Concord
+from fhir_server.app.deliveries import deliverer
 from fhir_server.context import Tenant
 from fhir_server.engine import indexing
 from fhir_server.engine.celery_app import publisher
@@ -104,8 +105,8 @@ def receiver_of(concord: Concord, directory: Directory, wake: Callable[[], None]
 
 
 def worker(concord: Concord) -> Together:
-    """Return the worker of this process: of messages and of jobs."""
-    return Together(messages(concord), jobs(concord))
+    """Return the worker of this process: of messages, of jobs and of deliveries."""
+    return Together(messages(concord), jobs(concord), deliverer(concord))
 
 
 def jobs(concord: Concord) -> Jobs:

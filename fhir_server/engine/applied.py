@@ -13,8 +13,9 @@ from conformance.issue import Issue
 from fhir_server.store import messages
 from fhir_server.store.database import Database
 from mappings.ack import AckError, ack
-from mappings.ack_mode import awaits_application, on_processing
+from mappings.ack_mode import awaits_application, defers_application, on_processing
 from mappings.header import Header
+from mappings.readdress import readdressed
 
 # HL7 table 0357 by the code of an issue: https://hl7.org/fhir/R4/valueset-issue-type.html
 _CODES = {"required": "101", "value": "102", "structure": "100", "code-invalid": "103", "not-supported": "200",
@@ -29,6 +30,18 @@ def answer(head: Header, issues: Sequence[Issue], done: bool, control_id: str, n
         return None
     wrong = [i for i in issues if i.severity in ("error", "fatal")] if not done else []
     return ack(head, code, control_id, now, [_error(issue) for issue in wrong])
+
+
+def deferred(head: Header, issues: Sequence[Issue], done: bool, control_id: str, now: datetime) -> bytes | None:
+    """Return the application acknowledgement that goes out as a message of its own, None where none is wanted.
+
+    It asks for an accept acknowledgement itself, so that it is known to have come.
+    """
+    code = on_processing(head, done) if defers_application(head) else None
+    if code is None:
+        return None
+    wrong = [i for i in issues if i.severity in ("error", "fatal")] if not done else []
+    return readdressed(ack(head, code, control_id, now, [_error(issue) for issue in wrong]), {15: "AL", 16: "NE"})
 
 
 async def settled(db: Database, tenant_id: int, message_id: int, seconds: float) -> bytes | None:

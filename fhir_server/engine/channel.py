@@ -14,6 +14,7 @@ import msgspec
 
 from adapters.contract import Peer
 from fhir_server.context import Tenant
+from fhir_server.operations.destinations import AnyDestination
 from fhir_server.operations.polled import Fhir, Folder
 from fhir_server.store.channels import ChannelState
 from mappings.ack import AckError
@@ -49,6 +50,7 @@ class Channel(msgspec.Struct, frozen=True):
     plain text, `polls` is a source that is looked at. `closed` is why nothing at all is taken.
     `applied`: answers wait so many seconds for the message to be processed; None: they go out once it is stored.
     `original`: MSH-15 and MSH-16 are not looked at, and every message is answered.
+    `destinations` are where its messages are sent on to; `acks_to` names the one that takes acknowledgements alone.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Channel(msgspec.Struct, frozen=True):
     applied: float | None = None
     original: bool = False
     closed: AckError | None = None
+    destinations: tuple[AnyDestination, ...] = ()
+    acks_to: str | None = None
 
     def heard(self, header: Header) -> Header:
         """Return the header as this channel hears it: one in original mode does not hear MSH-15 and MSH-16."""

@@ -167,6 +167,8 @@ def compiled(tenant: Tenant, given: Definition, state: ChannelState) -> Channel:
         applied=given.ack.seconds if given.ack.when == "applied" else None,
         original=given.ack.mode == "original",
         closed=_NOT_NOW if state == "draining" else None,
+        destinations=given.destinations,
+        acks_to=given.ack.to,
     )
 
 

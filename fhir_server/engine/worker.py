@@ -22,16 +22,18 @@ from fhir_server.engine import steps
 from fhir_server.engine.applied import answer
 from fhir_server.engine.channel import Channel, Retry
 from fhir_server.engine.figures import Figures
+from fhir_server.engine.outbox import Sorter
 from fhir_server.engine.reasons import storable
 from fhir_server.engine.steps import STEPS, Step, Stop, Work
 from fhir_server.engine.turns import Turns
 from fhir_server.errors import Busy, Conflict, FhirError
 from fhir_server.interactions.service import Service
 from fhir_server.operations.messages import error_keys
-from fhir_server.store import attempts, channels, inbox, tickets
+from fhir_server.store import attempts, channels, inbox, outbox, tickets
 from fhir_server.store.bell import Bell
 from fhir_server.store.database import Stale, Tx
 from fhir_server.store.inbox import Claimed, Closed
+from fhir_server.store.outbox import NewDelivery
 from mappings.header import header
 
 log = structlog.get_logger(__name__)
@@ -190,7 +192,8 @@ class Worker:
             claimed = await self._going(tx, claimed)
             works = [await self._prepared(tx, one) for one in claimed]
             results = await steps.run(self._way, works)
-            await self._close(tx, [_closed(one, result) for one, result in zip(claimed, results, strict=True)])
+            closed = [_closed(one, result) for one, result in zip(claimed, results, strict=True)]
+            await self._close(tx, closed)
         except Exception as failure:
             if isinstance(failure, Stale):
                 # It is no try of the message's: it was indexed by search parameters that have changed.
@@ -209,12 +212,24 @@ class Worker:
                 going.append(one)
         return going
 
+    async def _sent_on(self, closed: Sequence[Closed]) -> list[NewDelivery]:
+        """Return what is sent on of messages: what their channels send, and acknowledgements that were asked for."""
+        found: list[NewDelivery] = []
+        for one in closed:
+            channel = await self._channel_of(one.message.tenant_id, one.message.channel)
+            if channel.destinations:
+                head = channel.heard(header(one.message.raw, channel.profile.charset))
+                sorter = Sorter(self._service.hasher, channel, head, one)
+                found += sorter.deliveries(self._new_id(), self._clock())
+        return found
+
     async def _close(self, tx: Tx, closed: Sequence[Closed]) -> None:
         """Record the end of each. What one that stops has written is taken back, so it must be alone then."""
         if len(closed) == 1 and closed[0].state == "buried":
             tx.rollback_to(tickets.WORK)
         closed = [msgspec.structs.replace(one, ack=await self._answer(one), keys=self._keys(one)) for one in closed]
         inbox.close(tx, closed, self._clock())
+        outbox.add(tx, await self._sent_on(closed), self._clock())
         await tx.flush()  # what was queued fails here, if it fails, where the try is still counted
         for one in closed:
             self._told(one)
@@ -276,6 +291,7 @@ class Worker:
     async def _bury(self, tx: Tx, claimed: Claimed, issues: Sequence[Issue]) -> None:
         buried = Closed(claimed, "buried", reason=storable(issues))
         inbox.bury(tx, claimed, self._clock(), buried.reason, await self._answer(buried), self._keys(buried))
+        outbox.add(tx, await self._sent_on([buried]), self._clock())
         self._told(buried)
 
     def _told(self, closed: Closed) -> None:

@@ -13,7 +13,8 @@ import msgspec
 
 from conformance.issue import Issue
 from fhir_server.errors import Invalid
-from fhir_server.operations import sources, watching
+from fhir_server.operations import destinations, sources, watching
+from fhir_server.operations.destinations import AnyDestination
 from fhir_server.operations.part import Part, wrong
 from fhir_server.operations.polled import Fhir, Folder
 from fhir_server.operations.sources import Mllp, Source
@@ -62,15 +63,19 @@ class Ack(Part, frozen=True):
     """When a message is acknowledged: once it is stored, or once it is processed, within so many seconds.
 
     `mode` says whether MSH-15 and MSH-16 decide on the acknowledgement, or every message gets one in original mode.
+    `to` names the destination that takes the application acknowledgements of senders which ask for both.
     """
 
     mode: Literal["msh", "original"] = "msh"
     when: Literal["commit", "applied"] = "commit"
     seconds: float = 20.0
+    to: str | None = None
 
 
 class Definition(Part, frozen=True):
-    """One channel: where its messages come from, which it takes, how they are written, how often each is tried."""
+    """One channel: where its messages come from, which it takes, how they are written, how often each is tried, and
+    where they are sent on to.
+    """
 
     name: str
     source: Source = Mllp()
@@ -79,6 +84,7 @@ class Definition(Part, frozen=True):
     profile: Profile = Profile()
     retry: Tries | None = None
     watch: Watch = Watch()
+    destinations: tuple[AnyDestination, ...] = ()
 
 
 def read(data: bytes) -> Definition:
@@ -123,4 +129,5 @@ def _problems(given: Definition) -> list[Issue]:
         found.append(wrong("ack.when", "nobody waits for the answer: applied is for senders over MLLP and HTTP"))
     if not 0 < given.ack.seconds <= _LONGEST_WAIT:
         found.append(wrong("ack.seconds", f"above 0 and at most {_LONGEST_WAIT:g}"))
+    found += destinations.problems(given.destinations, given.ack.to)
     return found

@@ -30,6 +30,7 @@ from fhir_server.store import (
     schema_access,
     schema_audit,
     schema_care,
+    schema_deliveries,
     schema_engine,
     schema_oauth,
     schema_people,
@@ -49,11 +50,11 @@ WITHOUT_RLS = frozenset(
 )
 # The modules that declare the rest of the tables.
 MORE = (
-    schema_access, schema_audit, schema_engine, schema_care, schema_oauth, schema_people, schema_sessions, schema_vault,
-    schema_watch,
+    schema_access, schema_audit, schema_engine, schema_deliveries, schema_care, schema_oauth, schema_people,
+    schema_sessions, schema_vault, schema_watch,
 )  # fmt: skip
 # Partitioned by day, in UTC, with a default partition for what falls outside.
-BY_DAY = ("inbox", "audit", "message_key")
+BY_DAY = ("inbox", "audit", "message_key", "delivery", "delivery_attempt")
 # Under row-level security an index serves only operators marked as telling nothing of the rows they refuse.
 LEAKPROOF = (
     "pg_catalog.arraycontains(anyarray, anyarray)",
@@ -122,10 +123,13 @@ job_ticket = Table(
     must("order_hash", BigInteger),  # tickets of one tenant and hash go one after the other
     must("queued", INSTANT),
     may("due", INSTANT),  # null: an earlier ticket of its order stands before it
+    may("lane", BigInteger),  # of a delivery: hash of its destination
     # No index on the id alone: the planner would walk it to find the first of an order.
     PrimaryKeyConstraint("tenant_id", "order_hash", "id", name="job_ticket_pkey"),
 )
 Index("job_ticket_due", *(job_ticket.c[c] for c in ("kind", "due", "id")), postgresql_where=text("due is not null"))
+_LANE = (job_ticket.c[c] for c in ("kind", "lane", "due", "id"))
+Index("job_ticket_lane", *_LANE, postgresql_where=text("lane is not null and due is not null"))
 
 # ---- resources --------------------------------------------------------------------------------------------------
 

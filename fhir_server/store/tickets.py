@@ -15,7 +15,7 @@ import structlog
 
 from fhir_server.store.database import Tx
 
-MESSAGE, JOB = 1, 2
+MESSAGE, JOB, DELIVERY = 1, 2, 3
 CHANNEL = "concord_jobs"
 # What is done under a claimed ticket can be taken back to here without losing the claim.
 WORK = "work"

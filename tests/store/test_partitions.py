@@ -1,4 +1,4 @@
-"""Days of inbox, its keys and audit are made ahead, by the server's role that may make nothing else."""
+"""Days of inbox, its keys, deliveries and audit are made ahead, by the server's role that may make nothing else."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ WHERE = "select tableoid::regclass::text, control_id from inbox order by id"
 
 
 async def test_days_are_made_once(fresh_database: Database) -> None:
-    assert await ensure_days(fresh_database, date(2030, 1, 1), 3) == 9
-    assert await ensure_days(fresh_database, date(2030, 1, 2), 3) == 3
+    assert await ensure_days(fresh_database, date(2030, 1, 1), 3) == 15
+    assert await ensure_days(fresh_database, date(2030, 1, 2), 3) == 5
 
 
 async def test_many_processes_may_ask_at_once(fresh_database: Database) -> None:
     made = await asyncio.gather(*(ensure_days(fresh_database, date(2030, 1, 1), 2) for _ in range(6)))
-    assert sum(made) == 6
+    assert sum(made) == 10
 
 
 @pytest.mark.parametrize("days", [0, 401])

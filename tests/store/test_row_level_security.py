@@ -64,6 +64,12 @@ BY_HAND = {
     "job": "insert into job (tenant_id, kind, payload, state, created) values (%s, 'k', '{}', 'queued', now())",
     "binary_object": "insert into binary_object (tenant_id, key, size, touched) values (%s, 'k', 0, now())",
     "message_object": "insert into message_object values (%s, 'k', now(), 1)",
+    "delivery": "insert into delivery (tenant_id, received, message_id, channel, destination, sends, content_key,"
+    " order_hash, lane, state, created) values (%s, now(), 1, 'c', 'd', 'ack', '', 1, 1, 'queued', now())",
+    "delivery_attempt": "insert into delivery_attempt (tenant_id, received, delivery_id, number, began, request_bytes)"
+    " values (%s, now(), 1, 1, now(), 0)",
+    "destination": "insert into destination (tenant_id, channel, name, changed) values (%s, 'c', 'd', now())",
+    "secret": "insert into secret (tenant_id, name, value, author, changed) values (%s, 's', '', 'a', now())",
     "load_mark": 'insert into load_mark (tenant_id, source, "first", "last") values (%s, \'s\', 0, 0)',
 }
 
