@@ -17,6 +17,7 @@ from adapters import accepting, certificates
 from adapters.accepting import Acceptor, Seats
 from adapters.contract import FaultHandler, Handler, Intake, IntakeHandler, Peer
 from adapters.frames import Event, Frame, Framer, Junk, Last, Part, State, TooLarge, wrap
+from adapters.keepalive import keepalive
 
 log = logging.getLogger(__name__)
 CHUNK = 65536
@@ -197,7 +198,7 @@ class _Connection:
             self._writer.close()
 
     async def _serve(self) -> None:
-        _keepalive(self._writer)
+        keepalive(self._writer)
         self._writer.transport.set_write_buffer_limits(high=0)  # drained means sent, so that stopping cuts no answer
         try:
             await self._receive()
@@ -338,7 +339,7 @@ class Sender:
         if self._stream is None:
             async with asyncio.timeout(self._patience[0]):
                 self._stream = await self._connected()
-            _keepalive(self._stream[1])
+            keepalive(self._stream[1])
         return self._stream
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -395,14 +396,3 @@ def _peer(writer: asyncio.StreamWriter, door: int | None) -> Peer:
     secured = writer.get_extra_info("ssl_object")
     der = secured.getpeercert(binary_form=True) if secured else None
     return Peer(host, port, door, secured is not None, certificates.read(der) if der else None)
-
-
-def _keepalive(writer: asyncio.StreamWriter) -> None:
-    """Have the operating system notice a peer that vanished, within about two minutes where it can be told to."""
-    sock = writer.get_extra_info("socket")
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
-        if hasattr(socket, name):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

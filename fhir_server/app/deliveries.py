@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from adapters import fhir_signin
@@ -22,8 +22,11 @@ from fhir_server.operations.destinations import AnyDestination, FhirOut, FolderO
 _PLAIN = "messages go in plain text to no host but those that the installation allows"
 
 
-def deliverer(concord: Concord) -> Deliverer:
-    """Return what sends the deliveries that wait."""
+Carriers = Mapping[type[AnyDestination], Carrier]
+
+
+def deliverer(concord: Concord, carriers: Carriers | None = None) -> Deliverer:
+    """Return what sends the deliveries that wait, by these carriers or the ones that there are."""
     given = concord.settings
 
     def base(channel: Channel) -> str:
@@ -33,7 +36,7 @@ def deliverer(concord: Concord) -> Deliverer:
         concord.service,
         Directory(concord.db).named,
         base,
-        _carriers(concord),
+        carriers or _carriers(concord),
         concord.clock,
         random=Random(),
         concurrency=given.delivery_concurrency,
@@ -42,7 +45,7 @@ def deliverer(concord: Concord) -> Deliverer:
     )
 
 
-def _carriers(concord: Concord) -> dict[type[AnyDestination], Carrier]:
+def _carriers(concord: Concord) -> Carriers:
     """Return the carriers by the kind of destination."""
     web = web_of(concord.settings)
 

@@ -146,7 +146,7 @@ def _pause(channel: str, destination: str, tenant: str, data_dir: DataDir, *, pa
 
 
 def _act(what: Act, said: str, tenant: str, wanted: Wanted, data_dir: DataDir) -> None:
-    if wanted == Wanted():
+    if wanted.all:
         fail("name deliveries by their numbers, or by --state, --channel or --destination")
     settings = with_address(settings_of(data_dir=data_dir))
 

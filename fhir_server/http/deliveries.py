@@ -171,7 +171,7 @@ def _deliveries(router: APIRouter, db: Database, reader: Asks, changer: Asks) ->
     ) -> Moved:
         """Send all deliveries of a state or destination now, or never: the oldest first, 10,000 at one time."""
         wanted = Wanted(states=state or (), channel=channel, destination=destination)
-        if wanted == Wanted():
+        if wanted.all:
             raise Invalid("name a state, a channel or a destination")
         return await _moved(db, who, what, wanted)
 

@@ -61,6 +61,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     message_id: int | None = None
     ids: Sequence[int] = ()
 
+    @property
+    def all(self) -> bool:
+        """Tell whether nothing is named, so that all deliveries of the tenant are meant."""
+        return not any(msgspec.structs.asdict(self).values())
+
 
 _COLUMNS = ", ".join(Row.__struct_fields__)
 _WHERE = """

@@ -16,9 +16,11 @@ from fhir_server.app.work import messages
 from fhir_server.context import Tenant
 from fhir_server.engine.deliver import Deliverer
 from fhir_server.engine.directory import Directory
+from fhir_server.engine.parcel import Carrier
 from fhir_server.engine.receive import Receiver as Door
 from fhir_server.operations import channels
 from fhir_server.operations.channels import Editor
+from fhir_server.operations.destinations import MllpOut
 from fhir_server.store import tenants
 from tests.engine.world import PEER, receiver
 from tests.fhir import MovedClock, running
@@ -42,6 +44,10 @@ class House:
         await channels.apply(self.db, self.editor, [data])
         await self.deliverer.aclose()
         self.deliverer = deliverer(self.concord)
+
+    def another(self, carrier: Carrier) -> Deliverer:
+        """Return one that sends beside the house's own, as another process would, by this carrier."""
+        return deliverer(self.concord, {MllpOut: carrier})
 
     async def door(self) -> Door:
         """Return what takes the channel's messages."""
