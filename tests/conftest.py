@@ -7,6 +7,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import commands
 from tests.needs import hold
 from tests.postgres import (  # noqa: F401 - fixtures
     MASTER_KEY,
@@ -28,6 +29,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the mark known, and have every server of the tests encrypt what it stores."""
     os.environ.setdefault("CONCORD_MASTER_KEY", MASTER_KEY)
     config.addinivalue_line("markers", "needs(component, ...): system components without which the test cannot run")
+
+
+def pytest_unconfigure() -> None:
+    """End what was started for all tests of the process."""
+    commands.end()
 
 
 @pytest.hookimpl(tryfirst=True)

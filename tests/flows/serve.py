@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests import commands
 from tests.postgres import MASTER_KEY
 
 CONCORD = shutil.which("concord", path=os.path.dirname(sys.executable)) or "concord"
@@ -25,9 +26,7 @@ def clean_environ(**more: str) -> dict[str, str]:
 
 def concord(*argv: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end and return what it printed."""
-    return subprocess.run(
-        [CONCORD, *argv], check=check, capture_output=True, text=True, env=clean_environ(**more), timeout=120
-    )
+    return commands.run(argv, clean_environ(**more), check=check)
 
 
 class Serve:

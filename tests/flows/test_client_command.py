@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from fhir_server.store import clients, opaque, tenants
 from fhir_server.store.database import Database
+from tests import commands
 from tests.apps import REDIRECT, jwks
 from tests.postgres import MASTER_KEY
 
@@ -28,8 +28,7 @@ def concord(server_dsn: str) -> Run:
     env |= {"CONCORD_MASTER_KEY": MASTER_KEY}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "fhir_server.cli", *arguments]
-        return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
+        return commands.run([*arguments], env)
 
     return run
 
@@ -92,4 +91,4 @@ async def test_new_keys_sign_from_then_on(database: Database, concord: Run) -> N
         assert not now & before
         assert all(kid in made.stdout for kid in now)
         before = now
-    assert "4 older keys verify nothing any more" in concord("tenant", "new-keys", tenant.name, "--revoke").stdout
+    assert "6 older keys verify nothing any more" in concord("tenant", "new-keys", tenant.name, "--revoke").stdout

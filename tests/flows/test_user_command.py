@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import uuid
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,6 +13,7 @@ import pytest
 
 from fhir_server.store import people, tenants
 from fhir_server.store.database import Database
+from tests import commands
 from tests.fhir import Client, running
 from tests.postgres import MASTER_KEY
 from tests.signin import QUICK, Visitor
@@ -27,8 +27,7 @@ def concord(server_dsn: str) -> Any:
     env |= {"CONCORD_MASTER_KEY": MASTER_KEY}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "fhir_server.cli", "user", *arguments]
-        return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
+        return commands.run(["user", *arguments], env)
 
     return run
 

@@ -6,8 +6,8 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 
+from tests import commands
 from tests.fhir import Client
 from tests.people import member
 from tests.postgres import MASTER_KEY
@@ -32,5 +32,4 @@ async def review(fhir: Client, *arguments: str) -> subprocess.CompletedProcess[s
     """Run the command on the database of a server."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("CONCORD_")}
     env |= {"CONCORD_DATABASE_URL": fhir.concord.db.dsn, "CONCORD_MASTER_KEY": MASTER_KEY, "COLUMNS": "200"}
-    argv = [sys.executable, "-m", "fhir_server.cli", "access", "review", *arguments]
-    return await asyncio.to_thread(subprocess.run, argv, env=env, capture_output=True, text=True, timeout=120)
+    return await asyncio.to_thread(commands.run, ["access", "review", *arguments], env)
