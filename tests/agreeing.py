@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from fhir_server.store.people import Person
-from tests.fhir import Client
+from tests.fhir import NO_TLS, Client
 from tests.signin import session_of, shown
 
 Fields = list[tuple[str, str]]
@@ -101,4 +101,6 @@ async def answering(fhir: Client, person: Person, **more: Any) -> Answering:
     """Return this person, signed in; `http` of the result is to be closed."""
     origin = fhir.concord.base_url
     cookies = {"concord-session": await session_of(fhir, person)}
-    return Answering(fhir, httpx.AsyncClient(base_url=origin, cookies=cookies, timeout=30, **more), origin)
+    return Answering(
+        fhir, httpx.AsyncClient(base_url=origin, cookies=cookies, timeout=30, verify=NO_TLS, **more), origin
+    )

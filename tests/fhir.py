@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,8 @@ from fhir_server.smart.tokens import mint
 from fhir_server.store import keys
 
 MAX_BODY = 1 << 20
+# For clients of http alone: to read the certificates of all authorities takes longer than most tests.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class MovedClock:
@@ -118,7 +121,7 @@ async def running(dsn: str, **settings: Any) -> AsyncIterator[tuple[Concord, Mov
     moved = MovedClock()
     async with opened(given, dsn) as plain:
         concord = msgspec.structs.replace(plain, clock=moved)
-        config = config_of(front(concord), given)
+        config = config_of(front(concord, later=True), given)
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[sock]))
         while not server.started:

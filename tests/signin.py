@@ -23,7 +23,7 @@ from fhir_server.smart.totp import step_of
 from fhir_server.store import factors, people, sessions, tenants
 from fhir_server.store.people import Person
 from fhir_server.store.sessions import Start
-from tests.fhir import Client, running
+from tests.fhir import NO_TLS, Client, running
 
 PASSWORD = "a horse of seven colours"
 # As little as the settings allow: what is hashed in tests guards nothing.
@@ -63,7 +63,7 @@ class Visitor:
         # Each from an address of its own: failures of one test make no other wait.
         self.address = str(IPv6Address(secrets.randbits(120) | 0x20 << 120))
         said = {"x-forwarded-for": self.address}
-        self.http = httpx.AsyncClient(base_url=self.url, timeout=30, headers=said)
+        self.http = httpx.AsyncClient(base_url=self.url, timeout=30, headers=said, verify=NO_TLS)
         self.page = httpx.Response(200)
 
     async def get(self, path: str, **more: Any) -> httpx.Response:
@@ -108,7 +108,7 @@ def app_of(page: str) -> pyotp.TOTP:
 @pytest.fixture
 async def quick(server_dsn: str) -> AsyncIterator[Client]:
     """Return a client of a new tenant of a server that hashes quickly."""
-    async with running(server_dsn, **QUICK) as (concord, clock), httpx.AsyncClient(timeout=30) as http:
+    async with running(server_dsn, **QUICK) as (concord, clock), httpx.AsyncClient(timeout=30, verify=NO_TLS) as http:
         yield Client(concord, clock, await tenants.add(concord.db, f"t-{uuid.uuid4().hex[:12]}"), http)
 
 

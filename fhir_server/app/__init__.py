@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 
-def front(concord: Concord) -> Callable[[Any, Any, Any], Awaitable[None]]:
-    """Return the ASGI application of an HTTP process."""
+def front(concord: Concord, *, later: bool = False) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """Return the ASGI application of an HTTP process; `later` builds its pages with the first request for one."""
     from fhir_server.app.doors import front  # with its frameworks, which other processes and commands need not load
 
-    return front(concord)
+    return front(concord, later=later)

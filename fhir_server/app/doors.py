@@ -43,6 +43,7 @@ from fhir_server.http.cors import Cors
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.figures import ChannelFigures
 from fhir_server.http.front import Front
+from fhir_server.http.later import Later
 from fhir_server.http.watched import Watched
 from fhir_server.http.who import Who
 from fhir_server.settings import Settings
@@ -56,8 +57,8 @@ def bounds_of(settings: Settings) -> Bounds:
     return Bounds(settings.max_body_bytes, settings.max_url_bytes, settings.max_json_depth, settings.request_timeout)
 
 
-def front(concord: Concord) -> Front:
-    """Return the ASGI application of an HTTP process."""
+def front(concord: Concord, *, later: bool = False) -> Front:
+    """Return the ASGI application of an HTTP process; `later` builds its pages with the first request for one."""
     figures = CollectorRegistry()
     gate = gate_of(concord, figures)
     door = FhirDoor(
@@ -73,7 +74,8 @@ def front(concord: Concord) -> Front:
     )
     binaries = BinaryDoor(door, concord.settings.max_binary_bytes)
     cors = Cors(door.tenant_of, partial(clients.origins, concord.db), lambda: concord.clock().timestamp())
-    pages = Watched(_pages(concord, door, figures), door)
+    build = partial(_pages, concord, door, figures)
+    pages = Watched(Later(build) if later else build(), door)
     return Front(gate, cors, door, binaries, pages, concord.settings.max_requests)
 
 

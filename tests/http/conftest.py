@@ -9,14 +9,14 @@ import httpx
 import pytest
 
 from fhir_server.store import tenants
-from tests.fhir import Client, running
+from tests.fhir import NO_TLS, Client, running
 from tests.signin import ada, quick  # noqa: F401 - fixtures
 
 
 @pytest.fixture
 async def fhir(server_dsn: str) -> AsyncIterator[Client]:
     """Return a client of a new tenant."""
-    async with running(server_dsn) as (concord, clock), httpx.AsyncClient(timeout=30) as http:
+    async with running(server_dsn) as (concord, clock), httpx.AsyncClient(timeout=30, verify=NO_TLS) as http:
         tenant = await tenants.add(concord.db, f"t-{uuid.uuid4().hex[:12]}")
         yield Client(concord, clock, tenant, http)
 
