@@ -9,6 +9,7 @@ import ca.uhn.hl7v2.llp.MinLowerLayerProtocol;
 import ca.uhn.hl7v2.model.Message;
 import ca.uhn.hl7v2.protocol.ReceivingApplication;
 import ca.uhn.hl7v2.util.Terser;
+import ca.uhn.hl7v2.util.idgenerator.InMemoryIDGenerator;
 import ca.uhn.hl7v2.validation.impl.ValidationContextFactory;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -20,6 +21,8 @@ import java.util.Map;
 public class Interop {
     public static void main(String[] argv) throws Exception {
         HapiContext context = new DefaultHapiContext();
+        // Otherwise it keeps its numbers in a file in the folder where it runs.
+        context.getParserConfiguration().setIdGenerator(new InMemoryIDGenerator());
         context.setValidationContext(ValidationContextFactory.noValidation());
         // The bytes on the wire are of the character set that MSH-18 names.
         context.setLowerLayerProtocol(new MinLowerLayerProtocol(true));

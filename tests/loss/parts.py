@@ -117,7 +117,8 @@ class World:
             # Who is killed for sport is not killed by the message it works on.
             CONCORD_WORKER_DEATHS="100",
         )
-        subprocess.run([CONCORD, "tenant", "add", TENANT], env=self.environ, check=True, stdout=subprocess.DEVNULL)
+        with psycopg.connect(postgres.admin_dsn(), autocommit=True) as admin:
+            admin.execute("insert into tenant (name) values (%s)", (TENANT,))
 
     def part(self, name: str, *argv: str) -> Part:
         """Start one part."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -32,11 +33,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What happened: kills by victim, answers by MSA-1 (`none` where none came), and the verdict."""
+    """What happened: kills by victim, how many of them came when all was done already, answers by MSA-1 (`none` where
+    none came), and the verdict."""
 
     messages: int
     seconds: float
     kills: dict[str, int]
+    late: int
     answers: dict[str, int]
     verdict: Verdict
 
@@ -46,24 +49,42 @@ class Killer:
 
     def __init__(self, plan: Plan, world: World, listener: Part, workers: list[Part]) -> None:
         self._random = Random(plan.seed)
+        self._messages = plan.messages
         self._world = world
         self._listener = listener
         self._workers = workers
+        # A broker takes its time to start, in which messages go on.
+        self._starter = ThreadPoolExecutor(1)
+        self._started: Future[None] | None = None
         self.kills: Counter[str] = Counter()
+        self.late = 0
         victims = ("listener", "worker", "broker", "postgres", "postgres backend")
-        moments = [(self._moment(victim, plan.messages), victim) for victim in victims for _ in range(plan.kills)]
+        moments = [(self._moment(victim), victim) for victim in victims for _ in range(plan.kills)]
         self._moments = sorted(moments, reverse=True)
 
-    def _moment(self, victim: str, messages: int) -> int:
+    def _moment(self, victim: str) -> int:
         """Return after how many acceptances and ends of work together; a listener has no part in the second half."""
-        return self._random.randrange(1, messages if victim == "listener" else 2 * messages - messages // 10)
+        whole = self._messages if victim == "listener" else 2 * self._messages - self._messages // 10
+        return self._random.randrange(1, whole)
 
     def look(self, progress: int) -> None:
-        """Kill whose moment has come, and start again what has ended by itself."""
+        """Kill the next one whose moment has come, and start again what has ended by itself."""
         for part in (self._listener, *self._workers):
             part.look()
-        while self._moments and self._moments[-1][0] <= progress:
+        if self._moments and self._moments[-1][0] <= progress:
+            self.late += progress >= 2 * self._messages
             self.kill(self._moments.pop()[1])
+
+    @property
+    def done(self) -> bool:
+        """Say whether all have been killed that were to be."""
+        return not self._moments
+
+    def close(self) -> None:
+        """Wait for a broker that starts. Raises what went wrong with it."""
+        self._starter.shutdown()
+        if self._started is not None:
+            self._started.result()
 
     def kill(self, victim: str) -> None:
         """Kill one and have it started again."""
@@ -73,8 +94,10 @@ class Killer:
         elif victim == "worker":
             self._random.choice(self._workers).kill_one(self._random)
         elif victim == "broker":
+            if self._started is not None:
+                self._started.result()
             self._world.broker.kill()
-            self._world.broker.start()
+            self._started = self._starter.submit(self._world.broker.start)
         elif victim == "postgres":
             self._world.kill_postgres()
         else:
@@ -89,10 +112,12 @@ def run(plan: Plan, folder: Path) -> Outcome:
         with running(here, WORKERS) as (listener, workers):
             killer = Killer(plan, here, listener, workers)
             senders.start()
-            until(lambda: _ended(here, senders, killer), 120 + plan.messages * 0.2)
+            until(lambda: _ended(here, senders, killer), 300 + plan.messages * 0.2)
             senders.join()
+            killer.close()
         found = asyncio.run(verdict(here.postgres.server_dsn(), senders.letters))
-    return Outcome(len(senders.accepted), time.monotonic() - began, dict(killer.kills), dict(senders.answers), found)
+    took = round(time.monotonic() - began, 1)
+    return Outcome(len(senders.accepted), took, dict(killer.kills), killer.late, dict(senders.answers), found)
 
 
 def _ended(here: World, senders: Senders, killer: Killer) -> bool:
@@ -101,4 +126,4 @@ def _ended(here: World, senders: Senders, killer: Killer) -> bool:
     if done is None:
         return False
     killer.look(len(senders.accepted) + done)
-    return not senders.alive and here.count(_WAITING) == 0
+    return killer.done and not senders.alive and here.count(_WAITING) == 0
