@@ -25,7 +25,10 @@ class Unsent(Exception):
 
 @dataclass(frozen=True)
 class MailServer:
-    """Where mail goes; `seconds` bounds each step. `authorities` is a PEM file of further certificate authorities."""
+    """Where mail goes; `seconds` bounds each step, `whole` all of them together.
+
+    `authorities` is a PEM file of further certificate authorities.
+    """
 
     host: str
     port: int
@@ -34,6 +37,7 @@ class MailServer:
     password: str | None = field(default=None, repr=False)
     authorities: Path | None = None
     seconds: float = 10.0
+    whole: float = 40.0
 
 
 def mail(sender: str, to: str, subject: str, text: str, id_: str, now: datetime) -> EmailMessage:
@@ -49,7 +53,11 @@ def mail(sender: str, to: str, subject: str, text: str, id_: str, now: datetime)
 
 async def send(server: MailServer, message: EmailMessage) -> None:
     """Have the server take a mail. Raises Unsent."""
-    await asyncio.to_thread(_send, server, message)
+    try:
+        async with asyncio.timeout(server.whole):
+            await asyncio.to_thread(_send, server, message)
+    except TimeoutError:
+        raise Unsent(f"the mail server {server.host} took longer than {server.whole:g} s") from None
 
 
 def _send(server: MailServer, message: EmailMessage) -> None:

@@ -49,9 +49,10 @@ on conflict (tenant_id, channel, kind) where resolved is null do update
 set count = case when %s then alert.count else 0 end + excluded.count, last = excluded.last, detail = excluded.detail
 returning {_COLUMNS}
 """  # noqa: S608
+_KNOWN = "insert into watched_tenant (tenant_id, looked) values (%s, %s) on conflict do nothing"
 _LOOK = """
-insert into watched_tenant (tenant_id, looked) values (%s, %s) on conflict (tenant_id) do update
-set looked = excluded.looked
+update watched_tenant set looked = %s
+where tenant_id = (select tenant_id from watched_tenant where tenant_id = %s for update skip locked)
 """
 _NEWEST = 2**63 - 1
 
@@ -84,8 +85,9 @@ async def note(
 
 def happened(tx: Tx, channel: str, kind: str, detail: Mapping[str, Any], now: datetime) -> None:
     """Queue an alert of something that happened once, and have the tenant looked at soon."""
-    # First the mark, as whoever looks does: two who took their locks the other way round would wait for each other.
-    tx.defer(_LOOK, (tx.tenant_id, EVER))
+    # Who opens a record in an emergency waits for nobody who looks just now; the next look finds it.
+    tx.defer(_KNOWN, (tx.tenant_id, EVER))
+    tx.defer(_LOOK, (EVER, tx.tenant_id))
     tx.defer(_RAISE, (tx.tenant_id, channel, kind, 1, dict(detail), now, now, True))
 
 

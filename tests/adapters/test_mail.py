@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -77,6 +78,24 @@ async def test_a_refusal_is_told_by_its_code_without_what_was_sent() -> None:
 async def test_a_server_that_is_not_there_is_told() -> None:
     with pytest.raises(Unsent, match="ConnectionRefusedError"):
         await send(MailServer("127.0.0.1", 1, "none"), letter())
+
+
+async def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
+    talking = asyncio.Event()
+
+    async def mute(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await talking.wait()
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(Unsent, match=r"longer than 0\.1 s"):
+        await send(MailServer("127.0.0.1", port, "none", whole=0.1), letter())
+    talking.set()
+    with pytest.raises(Unsent, match="cannot be used"):
+        await send(MailServer("127.0.0.1", port, "none", seconds=0.2), letter())
+    server.close()
+    await server.wait_closed()
 
 
 @pytest.mark.parametrize("bad", ["a@example.org\r\nBcc: b@example.org", "a@example.org\nX: y"])

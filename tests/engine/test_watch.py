@@ -222,6 +222,17 @@ async def test_what_happened_is_looked_at_without_waiting_for_the_next_turn(clin
     assert await clinic.watch.look() == 0
 
 
+async def test_who_breaks_the_glass_waits_for_nobody_who_looks(clinic: Clinic) -> None:
+    await clinic.looks()
+    async with clinic.db.transaction(None) as looking:
+        assert await alerts.take(looking, clinic.now + timedelta(days=1), clinic.now)
+        async with asyncio.timeout(8), clinic.db.transaction(clinic.tenant.id) as tx:
+            alerts.happened(tx, "", "break-glass", {}, clinic.now)
+    assert [alert.kind for alert in await clinic.alerts()] == ["break-glass"]
+    await operations.add_target(clinic.db, clinic.who(), "email", "it@example.org")
+    assert told(await clinic.looks(seconds=16)) == [("break-glass", "raised", "it@example.org")]
+
+
 async def test_recipients_are_the_clinics_and_the_channels_each_once(clinic: Clinic) -> None:
     for kind, address in (("email", "lab@example.org"), ("email", "it@example.org"), ("webhook", "https://x.example/")):
         await operations.add_target(clinic.db, clinic.who(), kind, address)  # type: ignore[arg-type]
