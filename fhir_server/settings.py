@@ -35,6 +35,10 @@ class Settings(MllpSettings):
         20.0, "How long storing a message may take; its sender then gets AR and may send it again.", unit="s", gt=0
     )
 
+    control_id_days: float = row(
+        30.0, "Within so long the same control id with other content counts as reused.", unit="days", gt=0, le=36_500
+    )
+
     worker_concurrency: int = row(
         4, "Transactions in which one worker processes messages at one time.", unit="transactions", ge=1, le=256
     )

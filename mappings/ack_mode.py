@@ -10,11 +10,12 @@ from typing import Literal
 from mappings.ack import AckCode
 from mappings.header import Header
 
-Kept = Literal["kept", "refused", "failed"]
-"""What became of a message as it came in: stored, refused by its MSH, or not stored for a passing reason."""
+Kept = Literal["kept", "refused", "failed", "held"]
+"""What became of a message as it came in: stored, refused by its MSH, not stored for a passing reason, or stored and
+not to be processed before a person has looked at it."""
 
-_ORIGINAL: dict[Kept, AckCode] = {"kept": "AA", "refused": "AR", "failed": "AR"}
-_ACCEPT: dict[Kept, AckCode] = {"kept": "CA", "refused": "CR", "failed": "CE"}
+_ORIGINAL: dict[Kept, AckCode] = {"kept": "AA", "refused": "AR", "failed": "AR", "held": "AE"}
+_ACCEPT: dict[Kept, AckCode] = {"kept": "CA", "refused": "CR", "failed": "CE", "held": "CE"}
 
 
 def is_original(header: Header) -> bool:

@@ -29,6 +29,7 @@ __all__ = [
     "escape",
     "header",
     "order_key",
+    "order_keys",
     "parse",
     "split_batch",
     "unescape",
@@ -215,17 +216,54 @@ def order_key(message: Message) -> str:
     PID-3.1 with its authority (the sender's own name where PID-3.4 names none), else the filler's or placer's order
     number, else MSH-10.
     """
+    return order_keys(message)[0]
+
+
+# A message of more patients than this is kept in the order of the first ones alone.
+_MOST_ORDERS = 16
+
+
+def order_keys(message: Message, by: str = "patient") -> tuple[str, ...]:
+    """Return all that a message must be worked off in order by, what leads first.
+
+    By `patient`: every patient that it names, so that a merge (A40) is of both. By `order`: the filler's or placer's
+    number. Or by the value at a path such as PV1-19. Where that is not there, the next of patient, order and message.
+    """
+    found: tuple[str, ...] = ()
+    if by == "order":
+        found = _order_number(message)
+    elif by != "patient":
+        value = message.get(by)
+        found = (f"{by}|{_sender(message)}|{value}",) if value and value != NULL else ()
+    return found or _patient_numbers(message) or _order_number(message) or (_by_itself(message),)
+
+
+def _sender(message: Message) -> str:
     head = message.first("MSH")
-    sender = "" if head is None else f"{head.get(3) or ''}/{head.get(4) or ''}"
-    patient = message.get("PID-3")
-    if patient and patient != NULL:
-        authority = message.get("PID-3.4.2") or message.get("PID-3.4.1") or sender
-        return f"patient|{authority}|{patient}"
+    return "" if head is None else f"{head.get(3) or ''}/{head.get(4) or ''}"
+
+
+def _patient_numbers(message: Message) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for segment in message.segments:
+        field = {"PID": 3, "MRG": 1}.get(segment.id)
+        number = segment.get(field) if field else None
+        if field and number and number != NULL:
+            authority = segment.get(field, 1, 4, 2) or segment.get(field, 1, 4, 1) or _sender(message)
+            found[f"patient|{authority}|{number}"] = None
+    return tuple(found)[:_MOST_ORDERS]
+
+
+def _order_number(message: Message) -> tuple[str, ...]:
     for path in ("OBR-3", "ORC-3", "OBR-2", "ORC-2"):
         order = message.get(path)
         if order and order != NULL:
-            return f"order|{sender}|{order}"
-    return f"message|{sender}|{message.get('MSH-10') or ''}"
+            return (f"order|{_sender(message)}|{order}",)
+    return ()
+
+
+def _by_itself(message: Message) -> str:
+    return f"message|{_sender(message)}|{message.get('MSH-10') or ''}"
 
 
 def _start(text: str) -> int | None:

@@ -31,6 +31,7 @@ from fhir_server.operations import notices
 from fhir_server.settings import Settings
 from fhir_server.store import tenants
 from fhir_server.store.database import Tx
+from fhir_server.store.inbox import DAY
 from fhir_server.store.jobs import ClaimedJob
 
 
@@ -97,6 +98,7 @@ def receiver_of(concord: Concord, directory: Directory, wake: Callable[[], None]
         concord.clock,
         new_control_id,
         patience=concord.settings.ack_timeout,
+        control_id_window=int(concord.settings.control_id_days * DAY),
         wake=wake,
         figures=figures,
         objects=concord.service.objects,

@@ -11,7 +11,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fhir_server.commands.runtime import DataDir, TenantName, fail, installation, run, settings_of, with_address
+from fhir_server.commands.runtime import (
+    DataDir,
+    TenantName,
+    as_operator,
+    fail,
+    installation,
+    run,
+    settings_of,
+    with_address,
+)
 from fhir_server.commands.selection import (
     Channels,
     ControlId,
@@ -31,6 +40,7 @@ from fhir_server.engine.replay import replay as again
 from fhir_server.operations import messages as operations
 from fhir_server.store import message_search
 from fhir_server.store import messages as stored
+from fhir_server.store.audit import Audited
 from fhir_server.store.lifted import whole
 from fhir_server.store.message_search import Place
 from fhir_server.store.messages import Summary
@@ -128,6 +138,28 @@ async def _write_raw(objects: Objects, tenant_id: int, message: stored.Stored) -
     async for piece in whole(objects, tenant_id, message.raw, message.lifted, message.content_hash):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
+
+
+@app.command()
+def release(
+    numbers: Annotated[list[int], typer.Argument(help="Numbers of the messages, as the list shows them.")],
+    tenant: TenantName,
+    data_dir: DataDir = None,
+) -> None:
+    """Have messages processed that were quarantined, because their control ids came before with other content."""
+    settings = with_address(settings_of(data_dir=data_dir))
+
+    async def work(dsn: str) -> None:
+        async with installation(settings, dsn, tenant) as (concord, found):
+            ctx = as_operator(concord, found)
+            grant = ctx.grant
+            who = Audited(at=ctx.now, action="message-release", subject=grant.subject, client=grant.client, outcome=202)
+            done = await stored.release(concord.db, found.id, numbers, who)
+        typer.echo(f"{len(done)} of {len(set(numbers))} messages are released")
+        if len(done) < len(set(numbers)):
+            fail(f"not in quarantine: {', '.join(str(n) for n in dict.fromkeys(numbers) if n not in done)}")
+
+    run(settings, work)
 
 
 def _print_json(rows: Sequence[Summary]) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-STATES = ("received", "done", "buried", "rejected")
+STATES = ("received", "done", "buried", "rejected", "quarantined")
 Counts = Callable[[], Awaitable[Mapping[str, Mapping[str, int]]]]
 
 

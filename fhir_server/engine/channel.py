@@ -17,6 +17,7 @@ from fhir_server.context import Tenant
 from fhir_server.operations.destinations import AnyDestination
 from fhir_server.operations.polled import Fhir, Folder
 from fhir_server.store.channels import ChannelState
+from fhir_server.store.tickets import AHEAD
 from mappings.ack import AckError
 from mappings.header import Header
 from mappings.mapped import SenderProfile
@@ -51,6 +52,8 @@ class Channel(msgspec.Struct, frozen=True):
     `applied`: answers wait so many seconds for the message to be processed; None: they go out once it is stored.
     `original`: MSH-15 and MSH-16 are not looked at, and every message is answered.
     `destinations` are where its messages are sent on to; `acks_to` names the one that takes acknowledgements alone.
+    `ahead` is the head start of its priority in seconds, `order` what its messages are worked in order by; with `holds`
+    a message whose control id came with other content waits for a person.
     """
 
     name: str
@@ -74,6 +77,9 @@ class Channel(msgspec.Struct, frozen=True):
     closed: AckError | None = None
     destinations: tuple[AnyDestination, ...] = ()
     acks_to: str | None = None
+    ahead: int = AHEAD["normal"]
+    order: str = "patient"
+    holds: bool = False
 
     def heard(self, header: Header) -> Header:
         """Return the header as this channel hears it: one in original mode does not hear MSH-15 and MSH-16."""

@@ -26,6 +26,7 @@ from fhir_server.store import channels, tenants
 from fhir_server.store.bell import Bell
 from fhir_server.store.channels import ChannelState, StoredChannel
 from fhir_server.store.database import Database
+from fhir_server.store.tickets import AHEAD
 from mappings.ack import AckError
 from mappings.header import Header
 from mappings.mapped import SenderProfile
@@ -169,6 +170,9 @@ def compiled(tenant: Tenant, given: Definition, state: ChannelState) -> Channel:
         closed=_NOT_NOW if state == "draining" else None,
         destinations=given.destinations,
         acks_to=given.ack.to,
+        ahead=AHEAD[given.priority],
+        order=given.order,
+        holds=given.control_ids == "quarantine",
     )
 
 

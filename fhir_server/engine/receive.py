@@ -26,20 +26,21 @@ from fhir_server.operations.messages import error_keys, keys
 from fhir_server.search.hashing import Hasher
 from fhir_server.store import inbox
 from fhir_server.store.database import Database
-from fhir_server.store.inbox import Accepted, Kept
+from fhir_server.store.inbox import DAY, Accepted, Hold, Kept
 from fhir_server.store.objects import Objects
 from mappings.ack import AckError, ack
 from mappings.ack_mode import Kept as What
 from mappings.ack_mode import awaits_application, on_keeping
 from mappings.fields import Fields, fields
 from mappings.header import Header, header
-from mappings.hl7v2 import decode, order_key, parse
+from mappings.hl7v2 import decode, order_keys, parse
 from mappings.mapped import SenderProfile
 
 log = structlog.get_logger(__name__)
 # Table 0357: with 207 a sender may try again later, with 200 it has to change something first.
 _NOT_KEPT = AckError("MSH", "207", "the message could not be stored; send it again later")
 _NOT_YET = AckError("MSH", "207", "stored, but not processed yet; send it again to learn what becomes of it")
+_REUSED = AckError("MSH-10", "205", "this control id came before with other content; a person has to look at both")
 _FAULTS = {
     "too-large": "the message is longer than the limit; only its beginning is kept",
     "too-many-documents": "the message holds more documents than the limit; only its beginning is kept",
@@ -65,13 +66,14 @@ class Receiver:
         *,
         patience: float = 20.0,
         wake: Callable[[], None] | None = None,
+        control_id_window: int = 30 * DAY,
         figures: Figures | None = None,
         objects: Objects | None = None,
         bounds: Bounds | None = None,
     ) -> None:
         """`new_id` makes control ids for acknowledgements; `patience` is how long (s) the database may take; `wake` is
-        called after messages were stored; `figures` counts what came. `large` needs `objects`, and takes what `bounds`
-        allow."""
+        called after messages were stored; `figures` counts what came. A control id that comes with other content within
+        `control_id_window` (s) is reused. `large` needs `objects`, and takes what `bounds` allow."""
         self.figures = figures or Figures(db, clock)
         self._db = db
         self._hasher = hasher
@@ -80,6 +82,7 @@ class Receiver:
         self._new_id = new_id
         self._patience = patience
         self._wake = wake
+        self._control_id_window = control_id_window
         self._group = GroupCommit(self._commit)
         self._objects = objects
         self._bounds = bounds or Bounds()
@@ -206,17 +209,18 @@ class Receiver:
         answer: bytes | None,
         refusals: Sequence[AckError],
     ) -> Accepted:
-        order, fields = (None, Fields()) if refusals else _read(taken.raw, head, channel.profile)
+        orders, fields = ([], Fields()) if refusals else _read(taken.raw, head, channel.profile, channel.order)
         reason, tenant_id = storable([_issue(problem) for problem in refusals]), channel.tenant.id
+        first, *also = [self._hasher.token(tenant_id, "Message", "order", None, order) for order in orders] or [0]
         return Accepted(
             received=self._clock(),
             raw=taken.raw,
             lifted=taken.lifted,
             content_hash=taken.content_hash or None,
             channel=channel.name,
-            order_key=self._hasher.token(tenant_id, "Message", "order", None, order) if order else 0,
+            order_key=first,
             state="rejected" if refusals else "received",
-            order_text=order,
+            order_text=orders[0] if orders else None,
             sender_app=_kept(head.sender_app),
             sender_facility=_kept(head.sender_facility),
             control_id=_kept(head.control_id),
@@ -227,7 +231,15 @@ class Receiver:
             reason=reason,
             fields=fields,
             keys=[*keys(fields, self._hasher, tenant_id), *error_keys(reason, self._hasher, tenant_id)],
+            also=also,
+            ahead=channel.ahead,
+            hold=self._hold(head) if channel.holds and not refusals else None,
+            within=self._control_id_window,
         )
+
+    def _hold(self, head: Header) -> Hold:
+        """Return what becomes of a message whose control id came before with other content."""
+        return Hold(self._answer(head, "held", [_REUSED]), [_issue(_REUSED)])
 
 
 def _header(data: bytes, charset: str = "") -> Header:
@@ -239,17 +251,17 @@ def _header(data: bytes, charset: str = "") -> Header:
         return header(b"")
 
 
-def _read(data: bytes, head: Header, profile: SenderProfile) -> tuple[str | None, Fields]:
+def _read(data: bytes, head: Header, profile: SenderProfile, by: str) -> tuple[list[str], Fields]:
     """Return what the message is ordered by, and by which numbers it is found.
 
     A fault of ours here must not cost a message: the worker will meet it.
     """
     try:
         message = parse(decode(data, override=profile.charset, fallback=profile.fallback).text)
-        return _kept(order_key(message)), fields(message)
+        return [plain(order, _LONGEST) for order in order_keys(message, by)], fields(message)
     except Exception:
         log.exception("no order found in a message")
-        return _kept(f"message|{head.control_id}"), Fields()
+        return [plain(f"message|{head.control_id}", _LONGEST)], Fields()
 
 
 def _kept(text: str) -> str | None:

@@ -11,6 +11,7 @@ from fhir_server.store.database import Database
 
 _WHY = {
     "received": "it still waits to be processed",
+    "quarantined": "a person has to release it first",
     "rejected": "it was refused by its MSH: its sender was told so and has to send it anew",
 }
 

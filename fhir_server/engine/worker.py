@@ -156,7 +156,7 @@ class Worker:
 
     async def _some(self, most: int) -> int:
         async with self._service.db.transaction(None) as tx:
-            claimed = await inbox.claim(tx, self._clock(), most)
+            claimed = await inbox.claim(tx, self._clock(), most, held=self._call_in)
             if claimed:
                 self._call()  # where there was one there may be more
                 await self._watched(tx, claimed)

@@ -21,6 +21,7 @@ from fhir_server.search.hashing import Hasher
 from fhir_server.smart.acts import require_operator
 from fhir_server.store import message_search
 from fhir_server.store import messages as stored
+from fhir_server.store.audit import Audited
 from fhir_server.store.database import Database
 from fhir_server.store.inbox import State
 from mappings import hl7v2
@@ -109,6 +110,11 @@ def routes(db: Database, hasher: Hasher, context_of: ContextOf) -> APIRouter:
         ack = hl7v2.decode(found.ack).text if found.ack else None
         return WholeMessage(**row.model_dump(), text=hl7v2.decode(found.raw).text, ack=ack)
 
+    _changes(router, db, worker)
+    return router
+
+
+def _changes(router: APIRouter, db: Database, worker: Callable[[Request, str], Awaitable[Context]]) -> None:
     @router.post("/{message_id}/replay", status_code=202)
     async def replay(message_id: Number, ctx: Context = Depends(worker)) -> Mapping[str, str]:
         """Send a message that is done or buried through the steps once more."""
@@ -116,7 +122,14 @@ def routes(db: Database, hasher: Hasher, context_of: ContextOf) -> APIRouter:
             raise NotFound(f"there is no message {message_id} that could be replayed")
         return {"state": "received"}
 
-    return router
+    @router.post("/{message_id}/release", status_code=202)
+    async def release(message_id: Number, ctx: Context = Depends(worker)) -> Mapping[str, str]:
+        """Have a message processed that was quarantined, because its control id came before with other content."""
+        grant = ctx.grant
+        who = Audited(at=ctx.now, action="message-release", subject=grant.subject, client=grant.client, outcome=202)
+        if not await stored.release(db, grant.tenant.id, [message_id], who):
+            raise NotFound(f"there is no message {message_id} in quarantine")
+        return {"state": "received"}
 
 
 def _asked(

@@ -13,10 +13,11 @@ import msgspec
 
 from conformance.issue import Issue
 from fhir_server.errors import Invalid
-from fhir_server.operations import destinations, sources, watching
+from fhir_server.operations import destinations, queueing, sources, watching
 from fhir_server.operations.destinations import AnyDestination
 from fhir_server.operations.part import Part, wrong
 from fhir_server.operations.polled import Fhir, Folder
+from fhir_server.operations.queueing import ControlIds, Priority, Retention
 from fhir_server.operations.sources import Mllp, Source
 from fhir_server.operations.watching import Watch
 from mappings.charset import codec_for
@@ -85,6 +86,10 @@ class Definition(Part, frozen=True):
     retry: Tries | None = None
     watch: Watch = Watch()
     destinations: tuple[AnyDestination, ...] = ()
+    priority: Priority = "normal"
+    order: str = "patient"
+    control_ids: ControlIds = "accept"
+    retention: Retention = Retention()
 
 
 def read(data: bytes) -> Definition:
@@ -109,6 +114,7 @@ def _problems(given: Definition) -> list[Issue]:
         found.append(wrong("name", f"{given.name[:80]!r}: 1 to 63 of a-z 0-9 . _ -, a letter or digit first"))
     found += sources.problems(given.source)
     found += watching.problems(given.watch)
+    found += queueing.problems(given.order, given.retention)
     accepts = given.accepts
     found += [
         wrong("accepts.types", f"{t[:20]!r} is not like ORU or ORU^R01") for t in accepts.types if not _TYPE.match(t)

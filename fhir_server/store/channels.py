@@ -139,7 +139,7 @@ where t.tenant_id = %s and t.kind = %s and t.due = %s
     and i.tenant_id = t.tenant_id and i.received = t.received and i.id = t.target and i.channel = %s
 """
 _PARK = """
-update job_ticket set due = %s where tenant_id = %s and order_hash = %s and id = %s and exists
+update job_ticket set due = %s, rank = null where tenant_id = %s and order_hash = %s and id = %s and exists
     (select from channel where tenant_id = %s and name = %s and state = 'paused' for share)
 """
 

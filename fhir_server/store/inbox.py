@@ -6,7 +6,7 @@ HL7 v2.5.1 chapter 2.9.2 (what an acknowledgement promises)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -15,61 +15,19 @@ import msgspec
 from conformance.issue import Issue
 from fhir_server.errors import Busy
 from fhir_server.store import lifted, message_bytes, tickets
+from fhir_server.store.accepted import DAY, Accepted, Hold, Kept
 from fhir_server.store.database import Database, Tx
 from fhir_server.store.keyring import Keyring
 from fhir_server.store.lifted import Lifted
 from fhir_server.store.message_kinds import KIND, OF_KIND, kind_of
 from fhir_server.store.messages import State, Stored, Summary, Told, counts, listed, replay, show
-from fhir_server.store.tickets import ADD, CHANNEL, MESSAGE, WORK, Ticket
+from fhir_server.store.tickets import ADD_GUARDED, CHANNEL, MESSAGE, WORK, Ticket
 from fhir_server.store.wire import Rows, Statement
-from mappings.fields import Fields
 
 __all__ = [
-    "Accepted", "Claimed", "Kept", "State", "Stored", "Summary",
+    "DAY", "Accepted", "Claimed", "Hold", "Kept", "State", "Stored", "Summary",
     "accept", "bury", "claim", "close", "counts", "listed", "replay", "retry", "show",
 ]  # fmt: skip
-
-
-class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """A message to be kept: `received` is to be processed, `rejected` was refused by its MSH and is only kept.
-
-    `ack` is what the sender is told, now and whenever it sends the same again; None where that is decided later.
-    `fields` are the numbers of its patients and orders, and `keys` the hashes by which it is found.
-    Where `lifted` names documents in the object store, `raw` is without them and `content_hash` is of the whole.
-    """
-
-    received: datetime
-    raw: bytes
-    channel: str
-    order_key: int
-    state: Literal["received", "rejected"] = "received"
-    order_text: str | None = None
-    sender_app: str | None = None
-    sender_facility: str | None = None
-    control_id: str | None = None
-    message_type: str | None = None
-    trigger: str | None = None
-    ack: bytes | None = None
-    peer: str | None = None
-    reason: Sequence[Issue] = ()
-    fields: Fields = Fields()
-    keys: Sequence[int] = ()
-    lifted: Sequence[Lifted] = ()
-    content_hash: bytes | None = None
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """What became of an Accepted: `duplicate` met a message kept before, whose id, moment, state and ack these are.
-
-    `reused_id` tells that the sender used the same control id for other content before.
-    """
-
-    id: int
-    received: datetime
-    ack: bytes | None
-    state: State
-    duplicate: bool = False
-    reused_id: bool = False
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -114,8 +72,17 @@ _GIVEN = {
     "codec": "smallint",
     "kind": "bigint",
     "fields": "bytea",
+    "also": "text",
+    "ahead": "int",
+    "hold_ack": "bytea",
+    "hold": "text",
+    "within": "int",
 }
-_COPIED = [name for name in _GIVEN if name not in ("reason", "control_key")]
+# Of one that is held, these are others.
+_HELD = {"state": "'quarantined'", "ack": "hold_ack", "reason": "hold"}
+_FRESH = ", ".join(f"case when reused and hold is not null then {_HELD[n]} else {n} end as {n}" if n in _HELD else n
+                   for n in _GIVEN)  # fmt: skip
+_COPIED = [name for name in _GIVEN if name not in ("reason", "control_key", "also", "hold_ack", "hold", "within")]
 
 # Rows of message_seen go in sorted, so that two accepts of the same messages do not wait for each other.
 _ACCEPT = f"""
@@ -127,24 +94,27 @@ with given as materialized (
     insert into message_seen (tenant_id, control_key, content_hash, received, message_id)
     select %s, control_key, content_hash, received, id from given where state = 'received'
     order by control_key, content_hash, n on conflict do nothing returning message_id
-), fresh as materialized (
-    select *, state = 'received' and exists
+), new as materialized (
+    select *, state = 'received' and (content_hash <> first_value(content_hash)
+            over (partition by control_key, state order by n) or exists
         (select 1 from message_seen m where m.tenant_id = %s and m.control_key = given.control_key
-            and m.content_hash <> given.content_hash) as reused
+            and m.content_hash <> given.content_hash
+            and m.received >= given.received - given.within * interval '1 second')) as reused
     from given where state <> 'received' or id in (select message_id from seen)
-), kinds as (
+), fresh as materialized (select n, id, reused, {_FRESH} from new), kinds as (
     insert into message_kind (tenant_id, kind, {KIND}) select distinct %s, kind, {KIND} from fresh where not exists
         (select 1 from message_kind k where k.tenant_id = %s and k.kind = fresh.kind) on conflict do nothing
 ), keys as (
     insert into message_key (tenant_id, key, received, id) select %s, k.key, received, id from fresh
     join unnest(%s::bigint[], %s::bigint[]) k (n, key) on k.n = fresh.n on conflict do nothing
 ), kept as (
-    insert into inbox (tenant_id, id, reason, reused_id, {", ".join(_COPIED)})
-    select %s, id, reason::jsonb, reused::int, {", ".join(_COPIED)} from fresh
+    insert into inbox (tenant_id, id, reason, reused_id, also, {", ".join(_COPIED)})
+    select %s, id, reason::jsonb, reused::int, also::bigint[], {", ".join(_COPIED)} from fresh
 ), queue as (
-    select received, id as target, order_key as order_hash, received as queued from fresh where state = 'received'
-), queued as ({ADD.format(kind=MESSAGE, source="queue")})
-select n, id, reused from fresh
+    select received, id as target, order_key as order_hash, received as queued, ahead, also::bigint[] as also
+    from fresh where state = 'received'
+), queued as ({ADD_GUARDED.format(kind=MESSAGE, source="queue")})
+select n, id, reused, state from fresh
 """  # noqa: S608
 _DUPLICATES = """
 select g.n, i.id, i.received, i.ack, i.state, i.content_hash from unnest(%s::bytea[], %s::bytea[]) with ordinality
@@ -168,12 +138,14 @@ async def accept(db: Database, tenant_id: int, messages: Sequence[Accepted]) -> 
     codecs = [message_bytes.codec(db.keyring, m.lifted) for m in messages]
     kinds = [kind_of(*(getattr(m, name) for name in OF_KIND)) for m in messages]
     fields = [_fields(db.keyring, tenant_id, h, m) for m, h in zip(messages, hashes, strict=True)]
-    values = (*_columns(messages, db.keyring, tenant_id, hashes), hashes, controls, codecs, kinds, fields)
+    also = ["{" + ",".join(map(str, m.also)) + "}" if m.also else None for m in messages]
+    values = (*_columns(messages, db.keyring, tenant_id, hashes), hashes, controls, codecs, kinds, fields, also)
+    values = (*values, [m.ahead for m in messages], *_holds(messages, db.keyring, tenant_id, hashes))
     pairs = [(n, key) for n, message in enumerate(messages, 1) for key in message.keys]
     found_by = ([n for n, _ in pairs], [key for _, key in pairs])
     statements: list[Statement] = [
         ("select pg_notify(%s, '')", (CHANNEL,)),
-        tickets.lock_orders([m.order_key for m in messages if m.state == "received"]),
+        tickets.lock_orders([key for m in messages if m.state == "received" for key in (m.order_key, *m.also)]),
         (_ACCEPT, (*values, *(tenant_id,) * 5, *found_by, *(tenant_id,) * 3)),
     ]
     if any(m.lifted for m in messages):
@@ -181,9 +153,10 @@ async def accept(db: Database, tenant_id: int, messages: Sequence[Accepted]) -> 
     else:
         *_, rows = await db.run(tenant_id, *statements)
     kept: dict[int, Kept] = {}
-    for n, id_, reused in rows:
+    for n, id_, reused, state in rows:
         message = messages[n - 1]
-        kept[n - 1] = Kept(id_, message.received, message.ack, message.state, reused_id=reused)
+        answer = message.hold.ack if message.hold and state == "quarantined" else message.ack
+        kept[n - 1] = Kept(id_, message.received, answer, state, reused_id=reused)
     if len(kept) < len(messages):
         again = [n for n in range(len(messages)) if n not in kept]
         params = ([controls[n] for n in again], [hashes[n] for n in again], tenant_id, tenant_id)
@@ -239,13 +212,15 @@ where n = 1 or together <= %s order by n
 """
 
 
-async def claim(tx: Tx, now: datetime, most: int = 1, size: int = 1 << 22) -> list[Claimed]:
+async def claim(
+    tx: Tx, now: datetime, most: int = 1, size: int = 1 << 22, held: Callable[[float], None] | None = None
+) -> list[Claimed]:
     """Lock up to `most` messages that may be processed: of one tenant, first in first out, each of its own order key.
 
     `tx` is a transaction without tenant; it gets the messages'. It belongs to these messages until it ends. Those
-    beyond `size` bytes together are left to others then, but for the first.
+    beyond `size` bytes together are left to others then, but for the first. `held` as in `tickets.claim_several`.
     """
-    while claimed := await tickets.claim_several(tx, MESSAGE, now, most):
+    while claimed := await tickets.claim_several(tx, MESSAGE, now, most, held):
         if messages := await _loaded(tx, claimed, size):
             return messages
     return []
@@ -338,8 +313,8 @@ def _settle(
 def _columns(
     messages: Sequence[Accepted], keyring: Keyring, tenant_id: int, hashes: Sequence[bytes]
 ) -> list[list[Any]]:
-    made = ("reason", "content_hash", "control_key", "codec", "kind", "fields")
-    columns = {name: [getattr(m, name) for m in messages] for name in _GIVEN if name not in made}
+    later = ("reason", *list(_GIVEN)[list(_GIVEN).index("content_hash") :])
+    columns = {name: [getattr(m, name) for m in messages] for name in _GIVEN if name not in later}
     if keyring.on:
         # It names a patient: it stands among the fields, encrypted.
         columns["order_text"] = [None] * len(messages)
@@ -347,6 +322,12 @@ def _columns(
     columns["raw"] = [message_bytes.raw(keyring, tenant_id, h, m.raw, m.lifted) for m, h in places]
     columns["ack"] = [message_bytes.ack(keyring, tenant_id, h, m.ack) for m, h in places]
     return [*columns.values(), [_json(list(m.reason) or None) for m in messages]]
+
+
+def _holds(messages: Sequence[Accepted], keyring: Keyring, tenant_id: int, hashes: Sequence[bytes]) -> list[list[Any]]:
+    acks = [m.hold.ack if m.hold else None for m in messages]
+    sealed = [message_bytes.ack(keyring, tenant_id, h, a) for h, a in zip(hashes, acks, strict=True)]
+    return [sealed, [_json(list(m.hold.reason)) if m.hold else None for m in messages], [m.within for m in messages]]
 
 
 def _fields(keyring: Keyring, tenant_id: int, content_hash: bytes, message: Accepted) -> bytes | None:

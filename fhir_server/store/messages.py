@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from fhir_server.store import message_bytes, tickets
-from fhir_server.store.database import Database
+from fhir_server.store import audit, message_bytes, tickets
+from fhir_server.store.audit import Audited
+from fhir_server.store.database import Database, Tx
 from fhir_server.store.lifted import Lifted
-from fhir_server.store.tickets import ADD, CHANNEL, MESSAGE
+from fhir_server.store.tickets import ADD_GUARDED, CHANNEL, MESSAGE
 
-State = Literal["received", "done", "buried", "rejected"]
+State = Literal["received", "done", "buried", "rejected", "quarantined"]
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -130,18 +131,20 @@ async def received_of(db: Database, tenant_id: int, id_: int) -> datetime | None
 
 
 _LOCK = """
-select received, id, order_key from inbox
-where tenant_id = %s and id = any(%s::bigint[]) and state in ('done', 'buried') order by id for update
+select received, id, order_key, also, ahead from inbox
+where tenant_id = %s and id = any(%s::bigint[]) and state = any(%s) order by id for update
 """
 _RESET = """
 update inbox set state = 'received', attempts = 0, due = null, processed = null
 where tenant_id = %s and id = any(%s::bigint[])
 """
-_AGAIN = ADD.format(
-    kind=MESSAGE,
-    source="(select received, target, order_hash, received as queued from"
-    " unnest(%s::timestamptz[], %s::bigint[], %s::bigint[]) u (received, target, order_hash))",
-)
+_AGAIN = f"""
+with again as materialized (
+    select received, target, order_hash, received as queued, also::bigint[] as also, ahead
+    from unnest(%s::timestamptz[], %s::bigint[], %s::bigint[], %s::text[], %s::int[])
+        as u (received, target, order_hash, also, ahead))
+{ADD_GUARDED.format(kind=MESSAGE, source="again")}
+"""  # noqa: S608
 
 
 async def replay(db: Database, tenant_id: int, ids: Sequence[int]) -> list[int]:
@@ -150,12 +153,30 @@ async def replay(db: Database, tenant_id: int, ids: Sequence[int]) -> list[int]:
     Returns the ids that were queued: a message still to be processed, or one refused by its MSH, is not.
     """
     async with db.transaction(tenant_id) as tx:
-        rows = await tx.fetch(_LOCK, (tenant_id, list(ids)))
-        found = [id_ for _, id_, _ in rows]
+        return await requeue(tx, tenant_id, ids)
+
+
+async def release(db: Database, tenant_id: int, ids: Sequence[int], who: Audited) -> list[int]:
+    """Queue messages that were quarantined to be processed, audited; return the ids that were."""
+    async with db.transaction(tenant_id) as tx:
+        found = await requeue(tx, tenant_id, ids, ("quarantined",))
         if found:
-            orders = [order_key for _, _, order_key in rows]
-            tx.defer(*tickets.lock_orders(orders))
-            tx.defer(_RESET, (tenant_id, found))
-            tx.defer(_AGAIN, (tenant_id, tenant_id, [received for received, _, _ in rows], found, orders))
-            tx.defer("select pg_notify(%s, '')", (CHANNEL,))
+            audit.record(tx, [msgspec.structs.replace(who, detail={"messages": found})])
+    return found
+
+
+_WORKED: tuple[State, ...] = ("done", "buried")
+
+
+async def requeue(tx: Tx, tenant_id: int, ids: Sequence[int], states: Sequence[State] = _WORKED) -> list[int]:
+    """Queue messages of these states again with the transaction, as `replay` does."""
+    rows = await tx.fetch(_LOCK, (tenant_id, list(ids), list(states)))
+    found = [row[1] for row in rows]
+    if found:
+        received, _, orders, also, ahead = (list(column) for column in zip(*rows, strict=True))
+        others = ["{" + ",".join(map(str, keys)) + "}" if keys else None for keys in also]
+        tx.defer(*tickets.lock_orders([key for keys in (orders, *filter(None, also)) for key in keys]))
+        tx.defer(_RESET, (tenant_id, found))
+        tx.defer(_AGAIN, (received, found, orders, others, ahead, tenant_id, tenant_id))
+        tx.defer("select pg_notify(%s, '')", (CHANNEL,))
     return found

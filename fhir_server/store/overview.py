@@ -25,7 +25,7 @@ async def unready(db: Database) -> str | None:
 
 async def queue(db: Database) -> tuple[int, datetime | None]:
     """Return how many messages and jobs wait, in all tenants, and since when the oldest does."""
-    rows = await db.fetch(None, "select count(*), min(queued) from job_ticket")
+    rows = await db.fetch(None, "select count(*), min(queued) from job_ticket where kind > 0")
     return rows[0][0], rows[0][1]
 
 

@@ -124,12 +124,18 @@ job_ticket = Table(
     must("queued", INSTANT),
     may("due", INSTANT),  # null: an earlier ticket of its order stands before it
     may("lane", BigInteger),  # of a delivery: hash of its destination
+    may("rank", INSTANT),  # by which the due are taken; null: it waits, or is tried again
+    must("ahead", Integer, server_default=text("0")),  # seconds by which it goes before others
+    may("also", ARRAY(BigInteger)),  # further orders, in each of which a ticket of kind 0 stands for it
     # No index on the id alone: the planner would walk it to find the first of an order.
     PrimaryKeyConstraint("tenant_id", "order_hash", "id", name="job_ticket_pkey"),
 )
 Index("job_ticket_due", *(job_ticket.c[c] for c in ("kind", "due", "id")), postgresql_where=text("due is not null"))
 _LANE = (job_ticket.c[c] for c in ("kind", "lane", "due", "id"))
 Index("job_ticket_lane", *_LANE, postgresql_where=text("lane is not null and due is not null"))
+Index("job_ticket_ready", *(job_ticket.c[c] for c in ("kind", "rank", "id")), postgresql_where=text("rank is not null"))
+_LATE = text("rank is null and due is not null")
+Index("job_ticket_late", *(job_ticket.c[c] for c in ("kind", "due", "id")), postgresql_where=_LATE)
 
 # ---- resources --------------------------------------------------------------------------------------------------
 
@@ -323,8 +329,10 @@ inbox = Table(
     must("codec", SmallInteger, server_default=text("0")),  # how `raw`, `ack` and `fields` are stored; 0 plain
     may("kind", BigInteger),  # of message_kind; null: its fields were not read yet
     may("fields", BYTEA),  # numbers of its patients and orders
+    may("also", ARRAY(BigInteger)),  # further orders that it is of
+    must("ahead", Integer, server_default=text("86400")),  # head start of its priority, in seconds
     PrimaryKeyConstraint("tenant_id", "id", "received", name="inbox_pkey"),
-    CheckConstraint("state in ('received', 'done', 'buried', 'rejected')", name="inbox_state_check"),
+    CheckConstraint("state in ('received', 'done', 'buried', 'rejected', 'quarantined')", name="inbox_state_check"),
     postgresql_partition_by="range (received)",
 )
 Index("inbox_control_id", inbox.c.tenant_id, inbox.c.control_id)

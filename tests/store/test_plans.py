@@ -51,8 +51,9 @@ select t, now() + n * interval '10 seconds', n, 'mllp', n, 'done', 'x', 'x', 'c'
 from generate_series(1, 2) t, generate_series(1, {ROWS}) n;
 insert into message_kind select {TENANT}, n, 'mllp' from generate_series(1, 5000) n;
 insert into message_seen select tenant_id, ('k' || id)::bytea, 'h', received, id from inbox;
-insert into job_ticket (tenant_id, kind, received, target, order_hash, queued, due)
-select t, 1, now(), n, n % 1000, now(), case when n <= 1000 then now() end
+insert into job_ticket (tenant_id, kind, received, target, order_hash, queued, due, rank, ahead)
+select t, 1, now(), n, n % 1000, now(), case when n <= 1000 then now() end,
+    case when n between 100 and 1000 then now() - n % 2 * interval '1 day' end, 86400
 from generate_series(1, 2) t, generate_series(1, {ROWS}) n;
 analyze;
 """
@@ -193,7 +194,8 @@ OWN: dict[str, tuple[str, tuple[object, ...], set[str]]] = {
     "one version": (history._ONE, ("x", TENANT, RID, 1), {"resource_history_pkey"}),
     "head of an order": (tickets._PROMOTE, (TENANT, 7, TENANT, 7), {"job_ticket_pkey"}),
     "take a ticket out": (tickets._DELETE, (TENANT, 7, 7), {"job_ticket_pkey"}),
-    "claim": (tickets._CLAIM, (1, "2026-12-01"), {"job_ticket_due"}),
+    "claim": (tickets._CLAIM, (1, "2026-12-01") * 2, {"job_ticket_late", "job_ticket_ready"}),
+    "guards": (tickets._FREE, ([7, 8], TENANT, 7), {"job_ticket_pkey"}),
 }
 
 
@@ -258,7 +260,7 @@ def test_what_waits_is_counted_without_reading_what_is_done(server: psycopg.Conn
 def test_accepting_a_message_looks_up_its_keys_alone(server: psycopg.Connection, mode: str) -> None:
     given = [letter("1", reason=REASON, order_text="1", message_type="ADT", trigger="A01", peer="here")]
     columns = inbox._columns(given, Keyring(), TENANT, [b"h" * 32])
-    made = ([b"h" * 32], [b"k" * 16], [0], [7], [b"{}"])
+    made = ([b"h" * 32], [b"k" * 16], [0], [7], [b"{}"], ["{5,6}"], [0], [b"AE"], ["[]"], [60])
     params = (*columns, *made, *(TENANT,) * 5, [1, 1], [7, 8], *(TENANT,) * 3)
     assert plan_of(server, inbox._ACCEPT, params, mode) == {"message_seen_pkey", "job_ticket_pkey", "message_kind_pkey"}
 
