@@ -34,15 +34,22 @@ class Receiver:
         self.came: list[bytes] = []
         self.peers: set[Peer] = set()
         self.port = 0
+        self._open: set[asyncio.StreamWriter] = set()
 
     @property
     def ids(self) -> list[str]:
         """Return MSH-10 of what came, in its order."""
         return [header(message).control_id for message in self.came]
 
+    def hang_up(self) -> None:
+        """End every connection."""
+        for writer in self._open:
+            writer.transport.abort()
+
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         self.peers.add(Peer(*writer.get_extra_info("peername")[:2]))
+        self._open.add(writer)
         try:
             await self._serve(reader, writer)
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -185,3 +186,43 @@ async def test_a_sender_that_asks_for_both_gets_the_application_acknowledgement_
         assert told["good"]["MSH"][14:16] == ["AL", "NE"]
         assert told["bad"]["ERR"][4] == "E"
     assert {state for _, state, _ in await house.states()} == {"done"}
+
+
+async def test_a_delivery_that_brings_its_receiver_down_keeps_no_other_from_coming_through(house: House) -> None:
+    async with receiving() as ehr:
+        ehr.answer = lambda m: b"" if header(m).control_id == "poison" else saying("AA")(m)
+        await house.apply(mllp(ehr.port, breaker={"failures": 1, "pause": 10, "most": 10}))
+        await house.take(adt("poison", "1"), adt("a", "2"), adt("b", "3"))
+        await house.send()
+        assert ehr.ids == ["poison"]
+        await house.later(11)
+        assert ehr.ids[1:] == ["a", "b", "poison"]
+
+
+async def test_a_destination_gets_as_many_at_one_time_as_it_takes(house: House) -> None:
+    async with receiving() as ehr:
+        ehr.answer = lambda m: saying("AA")(m) if len(ehr.peers) >= 3 else None
+        await house.apply(mllp(ehr.port, connections=3, answer=30))
+        await house.take(*(adt(str(n), str(n)) for n in range(3)))
+        sends = asyncio.create_task(house.send())
+        async with asyncio.timeout(60):
+            while len(ehr.came) < 3:
+                await asyncio.sleep(0.02)
+        assert len(ehr.peers) == 3
+        ehr.hang_up()
+        await sends
+        await house.later(2)
+    assert {state for _, state, _ in await house.states()} == {"done"}
+
+
+async def test_a_running_worker_hears_of_deliveries_and_sends_them(house: House) -> None:
+    async with receiving() as ehr:
+        await house.apply(mllp(ehr.port))
+        running = asyncio.create_task(house.deliverer.run())
+        await house.take(adt("1"))
+        async with asyncio.timeout(60):
+            while await house.states() != [("1", "done", 1)]:
+                await asyncio.sleep(0.02)
+        house.deliverer.stop()
+        await running
+        assert ehr.ids == ["1"]
