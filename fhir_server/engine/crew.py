@@ -16,11 +16,11 @@ log = structlog.get_logger(__name__)
 class Crew:
     """Has `one` done again and again, by `size` at one time: it returns what it counts for, None with nothing to do."""
 
-    def __init__(self, one: Callable[[], Awaitable[int | None]], size: int, dsn: str, poll: float, what: str) -> None:
-        """`poll` is in seconds; `what` is how the log calls the work."""
+    def __init__(self, one: Callable[[], Awaitable[int | None]], size: int, bell: Bell, poll: float, what: str) -> None:
+        """`bell` is rung where there is work, `poll` is in seconds; `what` is how the log calls the work."""
         self._one = one
         self._size = size
-        self._dsn = dsn
+        self._bell = bell
         self._poll = poll
         self._what = what
         self._calls: asyncio.Queue[None] = asyncio.Queue(maxsize=size)
@@ -32,8 +32,7 @@ class Crew:
 
     async def run(self) -> None:
         """Do what comes, until stopped; what is under way then is finished first."""
-        bell = Bell(self._dsn)
-        listening = asyncio.create_task(self._listen(bell))
+        listening = asyncio.create_task(self._listen())
         hands = [asyncio.create_task(self._for_ever()) for _ in range(self._size)]
         try:
             await self._stopping.wait()
@@ -42,7 +41,7 @@ class Crew:
             for task in (listening, *hands):
                 task.cancel()
             await asyncio.gather(listening, *hands, return_exceptions=True)
-            await bell.close()
+            await self._bell.close()
 
     def stop(self) -> None:
         """Begin nothing new; `run` returns when what is under way is done."""
@@ -59,9 +58,9 @@ class Crew:
         """Have one look after so many seconds."""
         asyncio.get_running_loop().call_later(seconds, self.call)
 
-    async def _listen(self, bell: Bell) -> None:
+    async def _listen(self) -> None:
         while True:
-            await bell.wait(self._poll)
+            await self._bell.wait(self._poll)
             self.call()
 
     async def _all(self) -> int:

@@ -25,9 +25,11 @@ from fhir_server.interactions.service import Service
 from fhir_server.operations.deliveries import place
 from fhir_server.operations.destinations import AnyDestination
 from fhir_server.store import deliveries, destinations, tickets
+from fhir_server.store.bell import Bell
 from fhir_server.store.database import Tx
 from fhir_server.store.deliveries import PARKED, Claimed, Ended
 from fhir_server.store.destinations import Patience, Place
+from fhir_server.store.outbox import BELL
 
 log = structlog.get_logger(__name__)
 # Seconds between the end of a try, at the latest, and another's claim of what it left.
@@ -74,7 +76,7 @@ class Deliverer:
         self._claiming = asyncio.Lock()
         self._busy: Counter[int] = Counter()
         self._most: dict[int, int] = {}
-        self._crew = Crew(self._one, concurrency, service.db.dsn, poll, "deliveries")
+        self._crew = Crew(self._one, concurrency, Bell(service.db.dsn, BELL), poll, "deliveries")
 
     async def drain(self) -> int:
         """Send all that is due and return how many tries that took. Raises errors.Busy where the database is away."""

@@ -10,8 +10,8 @@ import msgspec
 from fhir_server.store import tickets
 from fhir_server.store.database import Database, Tx
 from fhir_server.store.deliveries import answer_of, request_of
-from fhir_server.store.outbox import Sends, State
-from fhir_server.store.tickets import CHANNEL, DELIVERY
+from fhir_server.store.outbox import BELL, Sends, State
+from fhir_server.store.tickets import DELIVERY
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -159,7 +159,7 @@ async def retry(tx: Tx, wanted: Wanted, now: datetime, most: int) -> list[Moved]
         tx.defer(_DUE, (now, ids, orders, tx.tenant_id))
         rows = ([one.received for one in moved], ids, orders, [one.lane for one in moved])
         tx.defer(_AGAIN, (tx.tenant_id, now, tx.tenant_id, now, *rows, tx.tenant_id))
-        tx.defer("select pg_notify(%s, '')", (CHANNEL,))
+        tx.defer("select pg_notify(%s, '')", (BELL,))
     return moved
 
 
@@ -187,7 +187,7 @@ async def cancel(tx: Tx, wanted: Wanted, now: datetime, most: int) -> list[Moved
         tx.defer(_CANCEL, (now, tx.tenant_id, ids))
         tx.defer(_GONE, (ids, orders, tx.tenant_id))
         tx.defer(_NEXT, (sorted(set(orders)), tx.tenant_id, tx.tenant_id))
-        tx.defer("select pg_notify(%s, '')", (CHANNEL,))
+        tx.defer("select pg_notify(%s, '')", (BELL,))
     return moved
 
 

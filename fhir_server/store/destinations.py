@@ -13,7 +13,8 @@ import msgspec
 
 from fhir_server.store.database import Database, Tx
 from fhir_server.store.deliveries import PARKED
-from fhir_server.store.tickets import CHANNEL, DELIVERY
+from fhir_server.store.outbox import BELL
+from fhir_server.store.tickets import DELIVERY
 
 
 class Place(NamedTuple):
@@ -153,7 +154,7 @@ def set_paused(tx: Tx, place: Place, now: datetime, *, paused: bool) -> None:
     tx.defer(_PAUSE, (tx.tenant_id, place.channel, place.name, paused, now))
     if not paused:
         tx.defer(_LET_GO, (now, tx.tenant_id, place.lane, PARKED))
-        tx.defer("select pg_notify(%s, '')", (CHANNEL,))
+        tx.defer("select pg_notify(%s, '')", (BELL,))
 
 
 async def all_of(db: Database, tenant_id: int) -> list[Seen]:

@@ -13,8 +13,10 @@ import msgspec
 
 from fhir_server.store import tickets
 from fhir_server.store.database import Tx
-from fhir_server.store.tickets import CHANNEL, DELIVERY
+from fhir_server.store.tickets import DELIVERY
 
+# Rung where there is something to send; not that of messages, of which there are many more.
+BELL = "concord_deliveries"
 State = Literal["queued", "sending", "done", "held", "failed", "cancelled"]
 Sends = Literal["message", "resources", "ack"]
 
@@ -87,7 +89,7 @@ def add(tx: Tx, deliveries: Sequence[NewDelivery], now: datetime) -> None:
     columns["payload"] = [_sealed(tx, one) for one in deliveries]
     tx.defer(*tickets.lock_orders(columns["order_hash"]))
     tx.defer(_ADD, (*columns.values(), tx.tenant_id, now, tx.tenant_id, now, tx.tenant_id, now))
-    tx.defer("select pg_notify(%s, '')", (CHANNEL,))
+    tx.defer("select pg_notify(%s, '')", (BELL,))
 
 
 def _sealed(tx: Tx, one: NewDelivery) -> bytes | None:
