@@ -67,11 +67,14 @@ class Found(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page of a search; `following` is the address of the next one, of the same origin."""
+    """A page of a search; `following` is the address of the next one, of the same origin, `asked` what the server says
+    that it was asked.
+    """
 
     entries: tuple[Found, ...]
     following: str | None
     total: int | None
+    asked: str | None = None
 
 
 Result = Done | Retry | Final
@@ -140,11 +143,11 @@ def page(done: Done, url: str, longest: int) -> Page | Final:
     if bundle.type_ != "Bundle":
         return Final("the answer to a search is no Bundle", done.status, done.body)
     entries = tuple(Found(e.full_url, e.search.mode, bytes(e.resource)) for e in bundle.entry if bytes(e.resource))
-    links = [link.url for link in bundle.link if link.relation == "next" and link.url]
-    if not links:
-        return Page(entries, None, bundle.total)
-    following = _following(url, links[0], longest)
-    return following if isinstance(following, Final) else Page(entries, following, bundle.total)
+    links = {link.relation: link.url for link in reversed(bundle.link) if link.url}
+    following = _following(url, links["next"], longest) if "next" in links else None
+    if isinstance(following, Final):
+        return following
+    return Page(entries, following, bundle.total, links.get("self"))
 
 
 def _following(url: str, link: str, longest: int) -> str | Final:

@@ -68,6 +68,13 @@ class GuardSettings(LimitSettings):
         ge=1,
     )
 
+    poll_timeout: float = row(
+        60.0, "How long a FHIR server that is polled may take for a page.", unit="s", gt=0, le=600
+    )
+    poll_max_bytes: int = row(
+        32 << 20, "Largest page that is taken from a FHIR server that is polled.", unit="bytes", ge=1024
+    )
+
     @field_validator("folders")
     @classmethod
     def _absolute_folder(cls, value: Path | None) -> Path | None:

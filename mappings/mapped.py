@@ -70,6 +70,7 @@ class Entry(msgspec.Struct):
     `period.end` a child. `keep`: elements that must not replace what is settled already, such as the status in a
     message that is not about it.
     `lineage`: element → HL7 field, as in `name[0]` → `PID-5`.
+    `source`: the address that the resource has on another server, which says all of it: then nothing is merged.
     """
 
     full_url: str
@@ -80,6 +81,7 @@ class Entry(msgspec.Struct):
     removed: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     lineage: dict[str, str] = {}
+    source: str | None = None
 
 
 class Mapped(msgspec.Struct):

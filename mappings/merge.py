@@ -34,6 +34,8 @@ def merge(existing: Json, incoming: Entry) -> Json:
     """
     if incoming.mode == "create":
         return existing
+    if incoming.source is not None:
+        return _replaced(existing, incoming)
     if is_stale(existing, incoming):
         return _added(existing, incoming)
     merged = dict(existing)
@@ -46,6 +48,23 @@ def merge(existing: Json, incoming: Entry) -> Json:
     if not _same(existing, merged) or (existing["resourceType"] in _DATED and _as_of(existing) != incoming.newer):
         merged["meta"] = _meta(existing, incoming)
     return existing if merged == existing else merged
+
+
+def _replaced(existing: Json, incoming: Entry) -> Json:
+    """Return what the other server says, as a version of what is here; `existing` where it is older or the same."""
+    if is_stale(existing, incoming):
+        return existing
+    here = existing.get("meta", {})
+    ours = {name: here[name] for name in ("versionId", "lastUpdated") if name in here}
+    replaced = {**incoming.resource, "id": existing["id"], "meta": {**incoming.resource.get("meta", {}), **ours}}
+    return existing if _timeless(replaced) == _timeless(existing) else replaced
+
+
+def _timeless(resource: Json) -> Json:
+    """Return a resource without the moment of which it is: another moment alone makes no version."""
+    meta = dict(resource.get("meta", {}))
+    meta["extension"] = [item for item in meta.get("extension", []) if item.get("url") != AS_OF]
+    return {**resource, "meta": meta}
 
 
 def is_stale(existing: Json, incoming: Entry) -> bool:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from adapters.contract import Peer
-from fhir_server.context import Tenant
+from fhir_server.context import Scope, Tenant
 from fhir_server.operations.destinations import AnyDestination
 from fhir_server.operations.polled import Fhir, Folder
 from fhir_server.store.channels import ChannelState
@@ -80,6 +80,12 @@ class Channel(msgspec.Struct, frozen=True):
     ahead: int = AHEAD["normal"]
     order: str = "patient"
     holds: bool = False
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Return what its steps may search for: what came from the same address before."""
+        types = sorted(self.polls.types) if isinstance(self.polls, Fhir) else ()
+        return tuple(Scope("system", type_, "cruds") for type_ in types)
 
     def heard(self, header: Header) -> Header:
         """Return the header as this channel hears it: one in original mode does not hear MSH-15 and MSH-16."""

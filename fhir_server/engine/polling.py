@@ -110,10 +110,17 @@ class Polling:
             looking.cancel()
             keeping.cancel()
             results = await asyncio.gather(looking, keeping, return_exceptions=True)
-            await asyncio.shield(polls.let_go(self._db, mine))
+            await self._let_go(mine)
         for result in results:
             if isinstance(result, Exception):
                 raise result
+
+    async def _let_go(self, mine: Hold) -> None:
+        """Let another have it; where the database is away, the hold ends by itself. Our own end must not hang on it."""
+        try:
+            await asyncio.shield(polls.let_go(self._db, mine))
+        except Exception:
+            log.warning("a source was not let go; its hold ends by itself", channel=mine.channel, database="busy")
 
     async def _keep(self, mine: Hold) -> None:
         """Renew the hold; return when another process has it."""
@@ -141,6 +148,10 @@ class Polling:
                 except Trouble as trouble:
                     failures += 1
                     pause = await self._troubled(mine, trouble, every, failures)
+                    # A secret may be another one by then.
+                    if poller is not None:
+                        await poller.close()
+                        poller = None
                 await asyncio.sleep(pause)
         finally:
             if poller is not None:

@@ -23,9 +23,11 @@ from fhir_server.interactions.known import known
 from fhir_server.interactions.link import Links
 from fhir_server.interactions.save import save
 from fhir_server.interactions.service import Service
+from fhir_server.operations.polled import Fhir
 from fhir_server.store.database import Tx
 from fhir_server.store.lifted import Lifted
 from mappings import hl7v2
+from mappings.from_fhir import Server, from_fhir
 from mappings.hl7v2 import Message
 from mappings.mapped import Document, Entry, Mapped, Unmapped, encode
 from mappings.merge import conflict, merge
@@ -110,7 +112,9 @@ async def fetch_documents(work: Work) -> Work | Stop:
 
 @each
 async def parse(work: Work) -> Work | Stop:
-    """Read the bytes by MSH-18; what was odd about them becomes a warning."""
+    """Read the bytes by MSH-18; what was odd about them becomes a warning. What is FHIR already is read as such."""
+    if isinstance(work.channel.polls, Fhir):
+        return work
     profile = work.channel.profile
     decoded = hl7v2.decode(work.raw, override=profile.charset, fallback=profile.fallback)
     odd = tuple(warning("value", text, "MSH-18") for text in decoded.warnings)
@@ -120,12 +124,19 @@ async def parse(work: Work) -> Work | Stop:
 @each
 async def map_to_fhir(work: Work) -> Work | Stop:
     """Say in FHIR what the message says; one that has no map, or lacks what its map needs, stops here."""
-    assert work.message is not None
     try:
-        mapped = to_fhir(work.message, work.channel.profile, work.documents)
+        mapped = _mapped(work)
     except Unmapped as unmapped:
         return Stop([*work.issues, *unmapped.issues])
     return msgspec.structs.replace(work, mapped=mapped, issues=work.issues + tuple(mapped.issues))
+
+
+def _mapped(work: Work) -> Mapped:
+    source = work.channel.polls
+    if isinstance(source, Fhir):
+        return from_fhir(work.raw, Server(source.base, source.types))
+    assert work.message is not None
+    return to_fhir(work.message, work.channel.profile, work.documents)
 
 
 async def dispatch(works: Sequence[Work]) -> Sequence[Work | Stop]:
@@ -158,6 +169,8 @@ def _saves(work: Work) -> list[Save]:
 
 
 def _save(work: Work, entry: Entry, number: int) -> Save:
+    if entry.source is not None:
+        return _of_another(work, entry, number)
     id_ = None if entry.match else entry.resource.get("id")
     return Save(
         asked=work.context,
@@ -168,6 +181,20 @@ def _save(work: Work, entry: Entry, number: int) -> Save:
         path=f"Bundle.entry[{number}].resource",
         full_url=entry.full_url,
         match=entry.match,
+        merge=_merger(entry),
+    )
+
+
+def _of_another(work: Work, entry: Entry, number: int) -> Save:
+    """Return the save of what stands on another server: onto what came from that address before, and nothing else."""
+    return Save(
+        asked=work.context,
+        type=entry.resource["resourceType"],
+        action="update",
+        id=entry.resource["id"],
+        criteria=(("_source", entry.source or ""),),
+        resource=encode(entry.resource),
+        path=f"Bundle.entry[{number}].resource",
         merge=_merger(entry),
     )
 

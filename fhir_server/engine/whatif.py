@@ -104,7 +104,7 @@ class WhatIf(msgspec.Struct, frozen=True):
     async def _made(self, stored: Stored, id_: int, channel: Channel) -> _Made:
         made = _Made()
         service = await self.service.of(self.tenant.id)
-        grant = Grant(self.tenant, f"what-if/{channel.name}", "hl7v2", ())
+        grant = Grant(self.tenant, f"what-if/{channel.name}", "hl7v2", channel.scopes)
         context = Context(grant, self.base, self.clock(), f"what-if-{id_}")
         try:
             async with service.db.transaction(self.tenant.id) as tx:
@@ -205,7 +205,8 @@ def _field(path: str, lineage: Mapping[str, str]) -> str | None:
 
 def _name(entry: Entry) -> str:
     """Return what people know a resource by: its type and its first identifier."""
-    value = entry.match[0][1] if entry.match else entry.full_url.rsplit(":", 1)[-1][:8]
+    number = entry.source.rsplit("/", 1)[-1] if entry.source else entry.full_url.rsplit(":", 1)[-1][:8]
+    value = entry.match[0][1] if entry.match else number
     return f"{entry.resource['resourceType']} {value}"
 
 

@@ -251,7 +251,7 @@ class Worker:
 
     async def _prepared(self, tx: Tx, claimed: Claimed) -> Work:
         channel = await self._channel_of(claimed.tenant_id, claimed.channel)
-        grant = Grant(channel.tenant, f"channel/{channel.name}", "hl7v2", ())
+        grant = Grant(channel.tenant, f"channel/{channel.name}", "hl7v2", channel.scopes)
         context = Context(grant, self._base(channel.tenant), self._clock(), f"message-{claimed.id}")
         service = await self._service.of(claimed.tenant_id)
         return Work(raw=claimed.raw, lifted=claimed.lifted, channel=channel, context=context, service=service, tx=tx)

@@ -131,6 +131,14 @@ def _problems(given: Definition) -> list[Issue]:
     ]
     if given.retry and not (given.retry.attempts >= 1 and 0 < given.retry.base <= given.retry.most):
         found.append(wrong("retry", "attempts is 1 or more, base above 0 and most not below it"))
+    if isinstance(given.source, Fhir) and given.accepts != Accepts():
+        found.append(wrong("accepts", "what is taken from a FHIR server is said by its searches"))
+    if isinstance(given.source, Fhir):
+        found += [
+            wrong(f"destinations[{n}].sends", "what was fetched is no message: only resources can be sent on")
+            for n, one in enumerate(given.destinations)
+            if one.sends != "resources"
+        ]
     if given.ack.when == "applied" and isinstance(given.source, Folder | Fhir):
         found.append(wrong("ack.when", "nobody waits for the answer: applied is for senders over MLLP and HTTP"))
     if not 0 < given.ack.seconds <= _LONGEST_WAIT:

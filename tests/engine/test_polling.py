@@ -204,3 +204,13 @@ async def test_a_source_that_the_settings_do_not_allow_is_told(world: World) -> 
     assert told.failure == "no folder may be watched"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_process_ends_also_while_the_database_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: Any) -> None:
+        raise Busy("the database is away")
+
+    async with asyncio.timeout(60), world.process("one"):
+        await world.until(lambda: "one" in world.journal)
+        monkeypatch.setattr(polls, "let_go", away)
+    assert "one closed" in world.journal

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.flows.test_engine_page import BLOCK, Terminals
+from fhir_server.operations.definition import read
+from fhir_server.operations.polled import Fhir, Folder
+from tests.flows.test_engine_page import BLOCK, NAMED, Terminals, options
 from tests.house.tree import ROOT
 
 PAGE = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
@@ -39,3 +43,15 @@ def test_the_section_of_folders_takes_a_file_and_shows_its_answer(terminals: Ter
     assert "MSA|AR|700312" in said
     assert "BTS|2|2 messages, 1 refused, 0 known before" in said
     assert sorted(terminals.messages()) == ["done", "rejected"]
+
+
+def test_the_definition_of_a_fhir_server_that_the_page_shows_can_be_used() -> None:
+    [shown] = re.findall(r"^```json\n(.*?)^```$", section("A FHIR server of others"), re.M | re.S)
+    assert isinstance(read(shown.encode()).source, Fhir)
+    for name in (*Fhir.__struct_fields__, *Folder.__struct_fields__):
+        assert f"`{name}`" in PAGE
+
+
+@pytest.mark.parametrize("line", sorted({*NAMED.findall(PAGE)}))
+def test_a_command_that_the_page_names_is_there(line: str) -> None:
+    assert options(shlex.split(line)[1:])

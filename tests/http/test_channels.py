@@ -131,3 +131,13 @@ async def test_a_source_that_cannot_be_meant_is_refused_by_its_element(
 async def test_nobody_waits_for_the_answer_to_a_file(fhir: Client) -> None:
     given = {"name": "x", "source": {"kind": "folder", "path": "lab"}, "ack": {"when": "applied"}}
     assert "ack.when" in (await call(fhir, "POST", json=given)).text
+
+
+async def test_what_was_fetched_is_no_message_to_be_sent_on_or_judged_by_its_msh(fhir: Client) -> None:
+    source = {"kind": "fhir", "url": "https://x.example", "searches": ["Patient"]}
+    out = {"kind": "mllp", "name": "out", "host": "lab.example", "port": 2575}
+    given = {"name": "x", "source": source, "destinations": [out], "accepts": {"types": ["ORU"]}}
+    refused = await call(fhir, "POST", json=given)
+    assert refused.status_code == 400
+    assert "destinations[0].sends" in refused.text
+    assert "Channel.accepts" in refused.text
