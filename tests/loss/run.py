@@ -47,7 +47,8 @@ class Outcome(msgspec.Struct, frozen=True):
 class Killer:
     """Kills at moments spread by chance over the way of all messages: half of it is their acceptance."""
 
-    def __init__(self, plan: Plan, world: World, listener: Part, workers: list[Part]) -> None:
+    def __init__(self, plan: Plan, world: World, senders: Senders, listener: Part, workers: list[Part]) -> None:
+        self._senders = senders
         self._random = Random(plan.seed)
         self._messages = plan.messages
         self._world = world
@@ -68,10 +69,15 @@ class Killer:
         return self._random.randrange(1, whole)
 
     def look(self, progress: int) -> None:
-        """Kill the next one whose moment has come, and start again what has ended by itself."""
+        """Kill the next one whose moment has come, and start again what has ended by itself.
+
+        Where kills take longer than messages, the senders wait for them.
+        """
         for part in (self._listener, *self._workers):
             part.look()
-        if self._moments and self._moments[-1][0] <= progress:
+        overdue = sum(moment <= progress for moment, _ in self._moments)
+        self._senders.hold = overdue > 1
+        if overdue:
             self.late += progress >= 2 * self._messages
             self.kill(self._moments.pop()[1])
 
@@ -95,6 +101,7 @@ class Killer:
             self._random.choice(self._workers).kill_one(self._random)
         elif victim == "broker":
             if self._started is not None:
+                self._senders.hold = not self._started.done()
                 self._started.result()
             self._world.broker.kill()
             self._started = self._starter.submit(self._world.broker.start)
@@ -110,7 +117,7 @@ def run(plan: Plan, folder: Path) -> Outcome:
     with world(folder, plan.broker) as here:
         senders = Senders(here.port, plan.messages, plan.connections, plan.patients)
         with running(here, WORKERS) as (listener, workers):
-            killer = Killer(plan, here, listener, workers)
+            killer = Killer(plan, here, senders, listener, workers)
             senders.start()
             until(lambda: _ended(here, senders, killer), 300 + plan.messages * 0.2)
             senders.join()

@@ -61,6 +61,7 @@ class Senders:
         self.letters: list[Letter] = []
         self.accepted: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
+        self.hold = False  # send nothing new meanwhile
         self._port = port
         self._lines = [list(_line(name, line, patients, messages, connections)) for line in range(connections)]
         self.letters = [letter for line in self._lines for letter in line]
@@ -97,6 +98,8 @@ class Senders:
     async def _send(self, line: list[Letter]) -> None:
         sender = Sender("127.0.0.1", self._port, connect=5, answer=10)
         for letter in line:
+            while self.hold:
+                await asyncio.sleep(0.02)
             while (code := await self._tried(sender, letter)) != "AA":
                 self.answers[code] += 1
                 await asyncio.sleep(0.2)
