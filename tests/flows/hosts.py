@@ -75,7 +75,8 @@ class Namespaces:
     def __init__(self, hosts: Sequence[str]) -> None:
         random = SystemRandom()
         self._hosts = list(hosts)
-        self._net = f"10.{random.randrange(200, 250)}.{random.randrange(256)}"
+        # Addresses kept for such networks (RFC 2544), which no machine's own network has.
+        self._net = f"198.{random.randrange(18, 20)}.{random.randrange(256)}"
         self._name = f"cc{random.randrange(10**6):06}"
         self.address = f"{self._net}.1"
         self.listens = {"listen_addresses": self.address}
