@@ -15,6 +15,7 @@ from fhir_server.context import Tenant
 from fhir_server.operations import channels
 from fhir_server.operations.channels import Editor
 from fhir_server.settings import Settings
+from tests.engine.sending import house_on, mllp
 from tests.engine.world import kept, tenant_of
 
 # MSH-18 as HL7 names it, the codec of the bytes, and a name that needs it.
@@ -67,6 +68,17 @@ class Door:
         rows = await self._concord.db.fetch(id_, sql, (id_, kind))
         patients = [msgspec.json.decode(body) for _, _, body, *_ in rows]
         return {one["identifier"][0]["value"]: one["name"][0]["family"] for one in patients}
+
+
+async def sent_on(dsn: str, port: int, *sent: bytes) -> dict[str | None, str]:
+    """Have a channel of ours send these on to a receiver; return what became of each delivery, by control id."""
+    async with house_on(dsn) as house:
+        await house.apply(mllp(port, answer=60))
+        await house.take(*sent)
+        await house.send()
+        for _ in range(3):  # a receiver that closes its connection after each message is tried again, too
+            await house.later(400)
+        return {control_id: state for control_id, state, _ in await house.states()}
 
 
 @asynccontextmanager

@@ -17,8 +17,9 @@ import pytest
 
 from adapters.mllp import Sender
 from fhir_server.commands.send import answered
+from fhir_server.store.embedded import EmbeddedPostgres
 from tests.flows.serve import concord
-from tests.interop.door import CHARSETS, LARGE, Door, adt, refused, unusable
+from tests.interop.door import CHARSETS, LARGE, Door, adt, refused, sent_on, unusable
 from tests.needs import free_port
 
 HERE = Path(__file__).parent
@@ -110,3 +111,14 @@ async def test_its_server_takes_what_we_send_and_we_understand_its_answers(hapi:
     assert said == [*["AA"] * (len(CHARSETS) + 1), "AE", "AR"]
     assert done.returncode == 0
     assert taken == [*(text for text, _ in sent), adt("AA10")]
+
+
+async def test_its_server_is_a_destination_and_its_answers_decide(
+    hapi: list[str], postgres: EmbeddedPostgres, fresh_name: str
+) -> None:
+    taken: list[str] = []
+    sent = [adt(f"{code}{n}", "Wałęsa", "8859/2") for n, code in enumerate(("AA", "AE", "AR", "AA"))]
+    async with its_server(hapi, taken) as port:
+        states = await sent_on(postgres.server_dsn(fresh_name), port, *(one.encode("iso8859_2") for one in sent))
+    assert states == {"AA0": "done", "AE1": "held", "AR2": "queued", "AA3": "done"}, "its AR says 207: again later"
+    assert set(taken) == set(sent)

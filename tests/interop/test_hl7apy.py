@@ -16,7 +16,8 @@ from hl7apy.parser import parse_message
 
 from adapters.mllp import NoAnswer, Sender
 from fhir_server.commands.send import answered
-from tests.interop.door import CHARSETS, LARGE, Door, adt, refused, unusable
+from fhir_server.store.embedded import EmbeddedPostgres
+from tests.interop.door import CHARSETS, LARGE, Door, adt, refused, sent_on, unusable
 
 
 def asked(port: int, *sent: tuple[str, str]) -> list[tuple[str, str, str]]:
@@ -132,3 +133,13 @@ async def test_its_server_takes_a_large_message() -> None:
         await sender.close()
     assert answered(answer)[0] == "AA"
     assert taken == [adt("A1", note="x" * (LARGE // 20))]
+
+
+async def test_its_server_is_a_destination_and_its_answers_decide(postgres: EmbeddedPostgres, fresh_name: str) -> None:
+    taken: list[str] = []
+    sent = [adt(id_) for id_ in ("A1", "AE1", "A2")]
+    unknown = adt("A3").replace("ADT^A01", "ADT^A08")
+    with its_server(taken, "utf-8") as port:
+        states = await sent_on(postgres.server_dsn(fresh_name), port, *(one.encode() for one in (*sent, unknown)))
+    assert states == {"A1": "done", "AE1": "held", "A2": "done", "A3": "failed"}
+    assert set(taken) == set(sent)

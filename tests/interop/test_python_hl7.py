@@ -17,8 +17,9 @@ from hl7.mllp import HL7StreamReader, HL7StreamWriter, open_hl7_connection, star
 
 from adapters.mllp import Sender
 from fhir_server.commands.send import answered
+from fhir_server.store.embedded import EmbeddedPostgres
 from tests.flows.serve import concord
-from tests.interop.door import CHARSETS, LARGE, Door, adt, refused, unusable
+from tests.interop.door import CHARSETS, LARGE, Door, adt, refused, sent_on, unusable
 
 MLLP_SEND = shutil.which("mllp_send", path=os.path.dirname(sys.executable)) or "mllp_send"
 
@@ -116,3 +117,12 @@ async def test_its_server_takes_a_large_message_and_what_concord_send_sends(tmp_
     assert done.returncode == 1, "one was not accepted"
     assert "2.hl7: AE" in done.stdout
     assert [str(one) for one in taken] == [adt("A1", note="x" * LARGE), adt("AE2")]
+
+
+async def test_its_server_is_a_destination_and_its_answers_decide(postgres: EmbeddedPostgres, fresh_name: str) -> None:
+    taken: list[hl7.Message] = []
+    sent = [adt(f"{code}{n}", "山田", "UNICODE UTF-8") for n, code in enumerate(("AA", "AE", "AR", "AA"))]
+    async with its_server(taken, "utf-8") as port:
+        states = await sent_on(postgres.server_dsn(fresh_name), port, *(one.encode() for one in sent))
+    assert states == {"AA0": "done", "AE1": "held", "AR2": "queued", "AA3": "done"}, "a bare AR may be sent again"
+    assert {str(one) for one in taken} == set(sent)
