@@ -39,6 +39,11 @@ class Ports:
         receiver.figures.listeners.append(self)
 
     @property
+    def own(self) -> list[int]:
+        """The ports of channels that are open."""
+        return sorted(self._own)
+
+    @property
     def connections(self) -> int:
         """How many are open."""
         return self._seats.open
@@ -155,8 +160,11 @@ async def mllp(concord: Concord) -> AsyncIterator[Ports]:
 
 async def _following(ports: Ports, directory: Directory) -> None:
     while True:
+        changed = directory.changed.is_set()
         directory.changed.clear()
         await ports.adjust(directory.ports())
+        if changed:
+            log.info("channels changed", own_ports=ports.own)
         with suppress(TimeoutError):
             async with asyncio.timeout(_AGAIN):
                 await directory.changed.wait()

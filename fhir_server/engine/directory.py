@@ -77,7 +77,6 @@ class Directory:
                     await self.look()
                     if self._generations != before:
                         self.changed.set()
-                        log.info("channels changed", channels=len(self._known))
         finally:
             await bell.close()
 

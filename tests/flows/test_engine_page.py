@@ -25,7 +25,7 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.M | re.S)
 SHOWN = re.compile(r"^$\n^```\n(.*?)^```$", re.M | re.S)
 NAMED = re.compile(r"`(concord [^`]+)`")
 # What the page names and another test may have: the ports.
-PORTS = ("8080", "2575")
+PORTS = ("8080", "2576")
 _PATIENCE = 120.0
 
 
@@ -42,6 +42,7 @@ class Terminals:
         self.ports = {port: str(free_port()) for port in PORTS}
         path = os.pathsep.join((os.path.dirname(CONCORD), os.environ["PATH"]))
         self.environ = clean_environ(PATH=path, CONCORD_DATA_DIR=str(folder / "data"), CONCORD_PORT=self.ports["8080"])
+        self.environ["CONCORD_MLLP_TLS_PORT"] = self.ports["2576"]
         self.log = folder / "serve.log"
         self.server: subprocess.Popen[bytes] | None = None
 
@@ -52,7 +53,7 @@ class Terminals:
             return self._serve(script)
         done = subprocess.run(
             ["bash", "-c", script],
-            cwd=self.folder / "lab",
+            cwd=self.folder if "cd lab" in script else self.folder / "lab",
             env=self.environ,
             capture_output=True,
             text=True,
@@ -114,7 +115,8 @@ def test_the_first_section_takes_an_engineer_from_nothing_to_a_change_that_was_t
     whole = "".join(said)
     assert "Observation.effectiveDateTime: " in whole
     assert "1 of 1 messages would be different" in whole
-    assert "│ AA " in whole
+    assert whole.count("│ AA ") == whole.count("│ AR ") == 1
+    assert "rejected" in whole, "what the stranger sent is kept apart"
     assert "1 of 1 messages are queued again" in whole
     shown = SHOWN.findall(first_section())[0].splitlines()
     assert len(shown) >= 3
