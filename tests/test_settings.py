@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from fhir_server.settings import Settings, SettingsError, mask, unknown_variables, variable
+from fhir_server.settings_mllp import ports_of
 
 ROOT = Path(__file__).parent.parent
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -215,3 +216,23 @@ def test_no_other_module_reads_the_environment() -> None:
         for file in (ROOT / package).rglob("*.py"):
             if file.parent != ROOT / "fhir_server" or not file.name.startswith("settings"):
                 assert not reads.search(file.read_text(encoding="utf-8")), file
+
+
+def test_the_certificate_of_mllp_its_key_and_the_authorities_of_senders_belong_together(tmp_path: Path) -> None:
+    (tmp_path / "a.pem").touch()
+    file = tmp_path / "a.pem"
+    with pytest.raises(SettingsError, match="CONCORD_MLLP_TLS_CERT and CONCORD_MLLP_TLS_KEY are given together"):
+        Settings.load(mllp_tls_cert=file)
+    with pytest.raises(SettingsError, match="CONCORD_MLLP_TLS_AUTHORITIES is of use with CONCORD_MLLP_TLS_CERT"):
+        Settings.load(mllp_tls_authorities=file)
+    with pytest.raises(SettingsError, match="CONCORD_MLLP_TLS_KEY: must name a file that is there"):
+        Settings.load(mllp_tls_cert=file, mllp_tls_key=tmp_path / "missing")
+    assert Settings.load(mllp_tls_cert=file, mllp_tls_key=file, mllp_tls_authorities=file).mllp_tls_port == 2576
+
+
+def test_ports_of_channels_are_ports_and_ranges() -> None:
+    assert ports_of("2600-2602, 3000") == (range(2600, 2603), range(3000, 3001))
+    assert ports_of("") == ()
+    for wrong in ("0", "70000", "3000-2000", "a-b", "1-2-3"):
+        with pytest.raises(SettingsError, match="CONCORD_MLLP_CHANNEL_PORTS: must be ports and ranges of ports"):
+            Settings.load(mllp_channel_ports=wrong)

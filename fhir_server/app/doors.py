@@ -47,6 +47,7 @@ from fhir_server.http.later import Later
 from fhir_server.http.watched import Watched
 from fhir_server.http.who import Who
 from fhir_server.settings import Settings
+from fhir_server.settings_mllp import ports_of
 from fhir_server.smart.tokens import Verifier
 from fhir_server.store import clients, keys, overview, standing, tenants
 from fhir_server.store import people as stored_people
@@ -106,7 +107,7 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     counter = desk(accounts.signin.sessions, concord.clock, door.gate.peers.address)
     who = Who(accounts.signin.sessions, door)
     pages.include_router(console.routes(counter, look, partial(stored_people.memberships, concord.db)))
-    pages.include_router(channels.routes(concord.db, who.context))
+    pages.include_router(channels.routes(concord.db, who.context, ports_of(concord.settings.mllp_channel_ports)))
     pages.include_router(alerts.routes(concord.db, web_of(concord.settings), who.context))
     pages.include_router(watch.routes(watch.WatchPage(counter, concord.db, who.tenant, who.grant)))
     pages.include_router(

@@ -12,11 +12,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fhir_server.app import Concord
 from fhir_server.commands.certificate import certificate
 from fhir_server.commands.runtime import DataDir, TenantName, fail, installation, run, settings_of, with_address
+from fhir_server.context import Tenant
 from fhir_server.operations.channels import Editor, set_state
 from fhir_server.operations.channels import apply as save
 from fhir_server.operations.channels import promote as have_work
+from fhir_server.settings_mllp import ports_of
 from fhir_server.store import channels, polls
 from fhir_server.store.channels import ChannelState
 from fhir_server.store.polls import Look
@@ -40,7 +43,7 @@ def apply(
 
     async def work(dsn: str) -> None:
         async with installation(settings, dsn, tenant) as (concord, found):
-            who = _editor(found.id, concord.clock())
+            who = _editor(found, concord)
             for name, version in await save(concord.db, who, definitions, note, work=not draft):
                 typer.echo(f"{name}: version {version}")
 
@@ -118,7 +121,7 @@ def promote(
 
     async def work(dsn: str) -> None:
         async with installation(settings, dsn, tenant) as (concord, found):
-            chosen = await have_work(concord.db, _editor(found.id, concord.clock()), name, version)
+            chosen = await have_work(concord.db, _editor(found, concord), name, version)
         typer.echo(f"{name}: version {chosen} works")
 
     run(settings, work)
@@ -147,7 +150,7 @@ def _state(name: str, tenant: str, data_dir: Path | None, state: ChannelState) -
 
     async def work(dsn: str) -> None:
         async with installation(settings, dsn, tenant) as (concord, found):
-            before = await set_state(concord.db, _editor(found.id, concord.clock()), name, state)
+            before = await set_state(concord.db, _editor(found, concord), name, state)
         typer.echo(f"{name}: {state} (was {before})")
 
     run(settings, work)
@@ -175,5 +178,6 @@ def _read(file: Path) -> bytes:
         fail(f"{file}: {problem.strerror}")
 
 
-def _editor(tenant_id: int, now: datetime) -> Editor:
-    return Editor(tenant_id, getpass.getuser(), "concord-cli", now)
+def _editor(tenant: Tenant, concord: Concord) -> Editor:
+    ports = ports_of(concord.settings.mllp_channel_ports)
+    return Editor(tenant.id, getpass.getuser(), "concord-cli", concord.clock(), ports)

@@ -68,8 +68,11 @@ class State(BaseModel):
     state: ChannelState
 
 
-def routes(db: Database, context_of: ContextOf) -> APIRouter:
-    """Return the routes; `context_of` turns a request at a tenant, by token or session, into its context, or raises."""
+def routes(db: Database, context_of: ContextOf, ports: tuple[range, ...]) -> APIRouter:
+    """Return the routes; `context_of` turns a request at a tenant, by token or session, into its context, or raises.
+
+    `ports` are those that channels may have for themselves.
+    """
     router = APIRouter(prefix="/{tenant}/api/channels", tags=["channels"])
 
     async def reader(request: Request, tenant: str) -> Grant:
@@ -78,7 +81,7 @@ def routes(db: Database, context_of: ContextOf) -> APIRouter:
     async def editor(request: Request, tenant: str) -> Editor:
         ctx = await context_of(request, tenant)
         grant = require_operator(ctx.grant, "channels", "u")
-        return Editor(grant.tenant.id, grant.subject, grant.client, ctx.now)
+        return Editor(grant.tenant.id, grant.subject, grant.client, ctx.now, ports)
 
     @router.get("")
     async def list_(grant: Grant = Depends(reader)) -> list[ChannelRow]:

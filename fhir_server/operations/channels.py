@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
-from fhir_server.errors import NotFound
-from fhir_server.operations.definition import read, write
+from fhir_server.errors import Invalid, NotFound
+from fhir_server.operations.definition import Definition, read, write
+from fhir_server.operations.part import wrong
+from fhir_server.operations.sources import Mllp
 from fhir_server.store import audit, channels
 from fhir_server.store.audit import Audited
 from fhir_server.store.channels import ChannelState
@@ -17,12 +19,16 @@ from fhir_server.store.database import Database, Tx
 
 
 class Editor(msgspec.Struct, frozen=True):
-    """Who changes channels of a tenant, when: `subject` by way of `client`."""
+    """Who changes channels of a tenant, when: `subject` by way of `client`.
+
+    `ports` are those that channels may have for themselves; None: nobody knows here.
+    """
 
     tenant_id: int
     subject: str
     client: str
     now: datetime
+    ports: tuple[range, ...] | None = None
 
 
 async def apply(
@@ -33,9 +39,17 @@ async def apply(
     One that says what the newest version of its channel says gets no new number. `work` has them work at once; the
     first definition of a channel does so in any case. Raises Invalid naming each element that is wrong.
     """
-    given = [msgspec.json.decode(write(read(data))) for data in definitions]
+    given = [msgspec.json.decode(write(_read(who, data))) for data in definitions]
     async with db.transaction(who.tenant_id) as tx:
         return [await _apply(tx, who, one, note, work=work) for one in given]
+
+
+def _read(who: Editor, data: bytes) -> Definition:
+    found = read(data)
+    port = found.source.port if isinstance(found.source, Mllp) else None
+    if who.ports is not None and port is not None and not any(port in ports for ports in who.ports):
+        raise Invalid([wrong("source.port", f"{port} is not among CONCORD_MLLP_CHANNEL_PORTS")])
+    return found
 
 
 async def _apply(tx: Tx, who: Editor, given: dict[str, Any], note: str | None, *, work: bool) -> tuple[str, int]:

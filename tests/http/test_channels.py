@@ -44,6 +44,13 @@ async def test_a_wrong_definition_gets_an_operation_outcome_that_names_the_eleme
     assert answer.json()["issue"][0]["expression"] == ["Channel.profile.zone"]
 
 
+async def test_a_port_that_channels_may_not_have_is_refused_by_name(fhir: Client) -> None:
+    answer = await call(fhir, "POST", json=LAB | {"source": {"kind": "mllp", "port": 22}})
+    assert answer.status_code == 400
+    assert answer.json()["issue"][0]["expression"] == ["Channel.source.port"]
+    assert (await call(fhir, "POST", json=LAB | {"source": {"kind": "mllp", "port": 2600}})).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("scope", "method", "status"),
     [

@@ -109,3 +109,13 @@ def test_a_certificate_that_cannot_be_used_stops_the_start_with_a_reason(tmp_pat
     assert ended.returncode != 0
     assert "the certificate cannot be used" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_certificate_of_mllp_that_cannot_be_used_stops_the_start_with_a_reason(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no certificate")
+    files = {"CONCORD_MLLP_TLS_CERT": str(broken), "CONCORD_MLLP_TLS_KEY": str(broken)}
+    ended = concord("serve", "--port", "0", check=False, CONCORD_DATA_DIR=str(tmp_path / "data"), **files)
+    assert ended.returncode == 1
+    assert "the certificate for MLLP cannot be used" in ended.stderr
+    assert not (tmp_path / "data").exists(), "nothing was started"
