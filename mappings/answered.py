@@ -5,6 +5,7 @@ HL7 v2.5.1 chapter 2.9.2 and tables 0008 (acknowledgement codes) and 0357 (error
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from mappings.hl7v2 import Segment, decode, parse
 Meaning = Literal["taken", "later", "person", "change"]
 """The receiver took it, may take it later, a person must look at it, or it must be changed first."""
 
+_CODES = frozenset(("AA", "AE", "AR", "CA", "CE", "CR"))
 # ERR-3 of what the sender must change: type, event, processing id, version.
 _CHANGE = frozenset(("200", "201", "202", "203"))
 # Of what passes: locked records and errors inside the receiver.
@@ -52,7 +54,8 @@ class Answered(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         """Return it without the receiver's own words, which may be of a patient."""
         codes = f" with {', '.join(self.errors)}" if self.errors else ""
-        return f"{self.code[:8]}{codes}{f' at {self.places[0]}' if self.places else ''}"
+        code = self.code if self.code in _CODES else "with a code that is none"
+        return f"{code}{codes}{f' at {self.places[0]}' if self.places else ''}"
 
 
 def answered(data: bytes) -> Answered | None:
@@ -78,8 +81,8 @@ def _errors(segment: Segment) -> list[tuple[str, str]]:
 
 
 def _code(text: str) -> str:
-    """Return a code as far as it is one: what else stands there may be of a patient."""
-    return text if len(text) <= 8 and text.isalnum() else "?"
+    """Return a code as far as it is one, with a digit in it: what else stands there may be a patient's name."""
+    return text if re.fullmatch(r"[A-Z]{0,4}\d{1,6}", text) else "?"
 
 
 def _place(parts: list[str | None]) -> str:

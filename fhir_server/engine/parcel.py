@@ -29,6 +29,10 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True):
     control_id: str = ""
     secrets: Mapping[str, bytes] = {}
 
+    def __repr__(self) -> str:
+        """Return it without its content and secrets, for whoever prints a failure."""
+        return f"Parcel({self.key!r})"
+
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one try.
