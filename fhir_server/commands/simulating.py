@@ -38,9 +38,10 @@ class Target(NamedTuple):
     cert: Path | None = None
     key: Path | None = None
 
-    def connection(self) -> Careless:
-        """Return a connection, not open yet. Exits where the certificates cannot be used."""
-        return Careless(self.host, self.port, self.manners, tls=self._context(), patience=self.timeout)
+    def connections(self, number: int) -> list[Careless]:
+        """Return so many connections, not open yet. Raises BadParameter where the certificates cannot be used."""
+        context = self._context()
+        return [Careless(self.host, self.port, self.manners, tls=context, patience=self.timeout) for _ in range(number)]
 
     def _context(self) -> ssl.SSLContext | None:
         if not self.tls:
@@ -82,6 +83,7 @@ async def transmit(
 ) -> None:  # fmt: skip
     """Send messages at a rate, each person's over one connection, in order. `count` is for the bar alone."""
     loop = asyncio.get_running_loop()
+    opened = where.connections(connections)
     queues: list[asyncio.Queue[Simulated | None]] = [asyncio.Queue(_WAITING) for _ in range(connections)]
     began = loop.time()
     with ExitStack() as held:
@@ -89,8 +91,7 @@ async def transmit(
         progress = held.enter_context(_progress())
         bar = progress.add_task("Sending", total=count or None)
 
-        async def one(queue: asyncio.Queue[Simulated | None]) -> None:
-            connection = where.connection()
+        async def one(connection: Careless, queue: asyncio.Queue[Simulated | None]) -> None:
             while (message := await queue.get()) is not None:
                 await _one(connection, message, tally, log)
                 progress.advance(bar)
@@ -98,8 +99,8 @@ async def transmit(
 
         try:
             async with asyncio.TaskGroup() as group:
-                for queue in queues:
-                    group.create_task(one(queue))
+                for connection, queue in zip(opened, queues, strict=True):
+                    group.create_task(one(connection, queue))
                 await _feed(messages, queues, rate)
         finally:
             tally.elapsed = loop.time() - began

@@ -18,6 +18,7 @@ import structlog
 from fhir_server.clock import Clock
 from fhir_server.engine.channel import Channel, Retry
 from fhir_server.engine.crew import Crew
+from fhir_server.engine.figures import Figures
 from fhir_server.engine.packing import packed
 from fhir_server.engine.parcel import Carrier, Outcome, Parcel, Unfit
 from fhir_server.errors import Busy, FhirError
@@ -62,6 +63,7 @@ class Deliverer:
         concurrency: int = 16,
         kept: int = 1 << 16,
         poll: float = 5.0,
+        figures: Figures | None = None,
     ) -> None:
         """`channel_of(tenant_id, name)` finds a channel, `base` its tenant's FHIR base. Of each request and answer
         `kept` bytes are kept. `concurrency` deliveries are sent at one time, to one destination as many as it takes.
@@ -73,6 +75,8 @@ class Deliverer:
         self._clock = clock
         self._random = random
         self._kept = kept
+        self._poll = poll
+        self.figures = figures or Figures(service.db, clock)
         self._claiming = asyncio.Lock()
         self._busy: Counter[int] = Counter()
         self._most: dict[int, int] = {}
@@ -84,9 +88,12 @@ class Deliverer:
 
     async def run(self) -> None:
         """Send what comes, until stopped; what is under way then is finished first."""
+        counting = asyncio.create_task(self.figures.keep(self._poll))
         try:
             await self._crew.run()
         finally:
+            counting.cancel()
+            await asyncio.gather(counting, return_exceptions=True)
             await self.aclose()
 
     def stop(self) -> None:
@@ -135,6 +142,7 @@ class Deliverer:
         if destination is None:
             ended = Ended(state="held", reason="the channel has no destination of this name any more", due=None)
             deliveries.give_up(tx, claimed, ended, now)
+            self._count(claimed, "held")
             return None
         self._most[claimed.lane] = destination.connections
         until = now + timedelta(seconds=destination.patience + _MARGIN)
@@ -147,6 +155,7 @@ class Deliverer:
         except (Unfit, FhirError) as problem:
             reason = str(problem) if isinstance(problem, Unfit) else f"it cannot be read: {type(problem).__name__}"
             _refused(tx, claimed, destination, there, reason, now)
+            self._count(claimed, "held")
             return None
         deliveries.lease(tx, claimed, now, until, parcel.content, self._kept)
         return Sending(claimed, parcel, there, until)
@@ -181,14 +190,18 @@ class Deliverer:
         while True:
             try:
                 async with self._service.db.transaction(sending.claimed.tenant_id) as tx:
-                    await self._end(tx, sending, outcome)
+                    state = await self._end(tx, sending, outcome)
+                self._count(sending.claimed, state)
                 return
             except Busy:
                 if self._clock() > sending.until:
                     raise
                 await asyncio.sleep(0.5)
 
-    async def _end(self, tx: Tx, sending: Sending, outcome: Outcome) -> None:
+    def _count(self, claimed: Claimed, state: str) -> None:
+        self.figures.count(claimed.tenant_id, claimed.channel, f"delivery:{state}")
+
+    async def _end(self, tx: Tx, sending: Sending, outcome: Outcome) -> str:
         claimed, there, now = sending.claimed, sending.place, self._clock()
         destination = sending.parcel.destination
         closed_until = None
@@ -205,6 +218,7 @@ class Deliverer:
         if ended.due is not None and ended.due != PARKED:
             self._crew.call_in((ended.due - now).total_seconds())
         log.info("delivery tried", delivery_id=claimed.id, attempt=claimed.attempts + 1, state=ended.state)
+        return ended.state
 
     def _ended(
         self,

@@ -20,7 +20,7 @@ from fhir_server.errors import Busy, FhirError
 from fhir_server.operations import notices, silence
 from fhir_server.operations.definition import Definition, read
 from fhir_server.operations.notices import Rhythm
-from fhir_server.store import alert_targets, alerts, channels, figures
+from fhir_server.store import alert_targets, alerts, channels, destinations, figures
 from fhir_server.store.alerts import Alert
 from fhir_server.store.channels import ChannelState, StoredChannel
 from fhir_server.store.database import Database, Tx
@@ -29,7 +29,7 @@ from fhir_server.store.figures import CAME, EVER, Counted, Waiting, slot
 log = structlog.get_logger(__name__)
 # How long counts of five minutes are kept: a little more than the longest that a rule may look back.
 _KEPT = timedelta(days=8)
-_FORGET_EVERY = 240  # looks at a tenant
+_FORGET_EVERY = timedelta(hours=1)
 
 
 class Finding(NamedTuple):
@@ -43,7 +43,8 @@ class Finding(NamedTuple):
 class Seen(msgspec.Struct, frozen=True):
     """What is known of a channel: when it was last heard, since when it is as it is, what waits, what happened.
 
-    `counts` are those of its slots, as far back as a rule looks, `standing` the kinds of its alerts that stand.
+    `counts` are those of its slots, as far back as a rule looks, `standing` the kinds of its alerts that stand;
+    `down` and `stopped` are destinations that are spared after failures, or that wait for a person.
     """
 
     state: ChannelState
@@ -52,11 +53,16 @@ class Seen(msgspec.Struct, frozen=True):
     waiting: Waiting | None = None
     counts: Sequence[Counted] = ()
     standing: frozenset[str] = frozenset()
+    down: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
 
 
 def findings(given: Definition, seen: Seen, now: datetime) -> list[Finding]:
     """Return what is wrong with a channel by what its definition expects."""
-    found = [_silent(given, seen, now), _late(given, seen, now), *_failing(given, seen, now)]
+    found = [_silent(given, seen, now), _late(given, seen, now), *_failing(given, seen, now), _held(given, seen, now)]
+    if given.watch.destinations and (seen.down or seen.stopped):
+        detail = {"down": list(seen.down), "stopped": list(seen.stopped)}
+        found.append(Finding("destination", len(seen.down) + len(seen.stopped), detail))
     return [one for one in found if one is not None]
 
 
@@ -96,12 +102,22 @@ def _failing(given: Definition, seen: Seen, now: datetime) -> list[Finding]:
     return found
 
 
+def _held(given: Definition, seen: Seen, now: datetime) -> Finding | None:
+    watch = given.watch
+    since = slot(now - timedelta(minutes=watch.within))
+    kinds = ("delivery:held", "delivery:failed")
+    number = sum(one.number for one in seen.counts if one.what in kinds and one.slot >= since)
+    if watch.held is None or number < watch.held:
+        return None
+    return Finding("held", number, {"within": watch.within, "allowed": watch.held - 1})
+
+
 class Watch:
     """Looks at every tenant every so many seconds. Alerts of kinds that are not ours are told, and left standing."""
 
     def __init__(self, db: Database, clock: Clock, rhythm: Rhythm, every: float = 15.0) -> None:
         self._db, self._clock, self._rhythm, self._every = db, clock, rhythm, timedelta(seconds=every)
-        self._looks = 0
+        self._forgot: dict[int, datetime] = {}
 
     async def keep(self) -> None:
         """Look again and again, until cancelled."""
@@ -129,9 +145,9 @@ class Watch:
             if tenant is None:
                 return False
             await self._looked(tx, tenant, now)
-        self._looks += 1
-        if self._looks % _FORGET_EVERY == 1:
+        if now - self._forgot.get(tenant.id, EVER) >= _FORGET_EVERY:
             await figures.forget(self._db, tenant.id, now - _KEPT)
+            self._forgot[tenant.id] = now
         return True
 
     async def _looked(self, tx: Tx, tenant: Tenant, now: datetime) -> None:
@@ -159,12 +175,19 @@ class Watch:
         longest = timedelta(minutes=max(given.watch.within for _, given in stored))
         counts = await figures.since(self._db, tenant.id, slot(now - longest))
         waiting = await figures.waiting(self._db, tenant.id)
+        asked = any(given.watch.destinations for _, given in stored)
+        trouble = await destinations.all_of(self._db, tenant.id) if asked else []
         found = []
         for one, given in stored:
             mine = [counted for counted in counts if counted.channel == one.name]
             last = max((c.last for c in mine if c.what in CAME and c.slot == EVER), default=None)
             kinds = frozenset(alert.kind for alert in standing if alert.channel == one.name)
-            found.append((given, Seen(one.state, one.changed, last, waiting.get(one.name), mine, kinds)))
+            names = {target.name for target in given.destinations}
+            ours = [place for place in trouble if place.channel == one.name and place.name in names]
+            stopped = tuple(place.name for place in ours if place.stopped_by is not None)
+            down = tuple(place.name for place in ours if place.closed_until and place.name not in stopped)
+            seen = Seen(one.state, one.changed, last, waiting.get(one.name), mine, kinds, down, stopped)
+            found.append((given, seen))
         return found
 
     async def _tell(self, tx: Tx, tenant: Tenant, emails: Mapping[str, Sequence[str]], now: datetime) -> None:
@@ -183,7 +206,7 @@ class Watch:
 
 
 # What we find, and so what ends when we find it no more.
-OURS = frozenset(("silence", "queue-age", "buried", "errors"))
+OURS = frozenset(("silence", "queue-age", "buried", "errors", "held", "destination"))
 
 
 def _read(stored: StoredChannel) -> Definition | None:

@@ -148,6 +148,16 @@ def _errors(detail: Mapping[str, Any], _: int) -> str:
     return f"{failed} of {seen} messages failed within {detail.get('within')} minutes ({detail.get('percent')} %)"
 
 
+def _held(detail: Mapping[str, Any], count: int) -> str:
+    return f"{count} deliveries were held or failed within {detail.get('within')} minutes"
+
+
+def _destination(detail: Mapping[str, Any], _: int) -> str:
+    down, stopped = (", ".join(detail.get(name) or ()) for name in ("down", "stopped"))
+    said = [f"{down} cannot be reached"] if down else []
+    return "; ".join([*said, *([f"{stopped} waits for a person"] if stopped else [])])
+
+
 def _opened(detail: Mapping[str, Any], count: int) -> str:
     times = "" if count == 1 else f" {count} times"
     return f"{detail.get('email')} broke the glass{times}; access {detail.get('access')} waits for a review"
@@ -162,6 +172,8 @@ _SAYS: Mapping[str, Callable[[Mapping[str, Any], int], str]] = {
     "queue-age": _queue,
     "buried": _buried,
     "errors": _errors,
+    "held": _held,
+    "destination": _destination,
     "break-glass": _opened,
     "support-session": _support,
     "test": lambda _, __: "This is a test: alerts reach you",

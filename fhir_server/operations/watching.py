@@ -33,7 +33,8 @@ class Watch(Part, frozen=True):
 
     `zone` is that of the hours, by itself the profile's; on `holidays` (YYYY-MM-DD) nothing is expected.
     `queue_minutes` is how long a message may wait; `buried` how many may be buried, `error_percent` which share may
-    fail (of `least` and more) within so many minutes. `emails` are told beside the clinic's own recipients.
+    fail (of `least` and more) within so many minutes; `held` how many deliveries may be held or fail in that time.
+    `destinations`: a destination that is spared or stopped is told. `emails` are told beside the clinic's recipients.
     """
 
     silence: tuple[Silence, ...] = ()
@@ -42,6 +43,8 @@ class Watch(Part, frozen=True):
     queue_minutes: int | None = None
     buried: int | None = None
     error_percent: float | None = None
+    held: int | None = None
+    destinations: bool = False
     within: int = 60
     least: int = 20
     emails: tuple[str, ...] = ()
@@ -55,7 +58,8 @@ def problems(watch: Watch) -> list[Issue]:
     found += [wrong("watch.holidays", f"{h[:20]!r} is no date like 2026-12-25") for h in watch.holidays if not _date(h)]
     found += [wrong("watch.emails", f"{e[:80]!r} is no e-mail address") for e in watch.emails if not EMAIL.match(e)]
     for name, least, most in (
-        ("queue_minutes", 1, _LONGEST), ("buried", 1, 10**9), ("within", 5, 7 * 24 * 60), ("least", 1, 10**9)
+        ("queue_minutes", 1, _LONGEST), ("buried", 1, 10**9), ("held", 1, 10**9),
+        ("within", 5, 7 * 24 * 60), ("least", 1, 10**9)
     ):  # fmt: skip
         value = getattr(watch, name)
         if value is not None and not least <= value <= most:

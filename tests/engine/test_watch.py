@@ -19,7 +19,7 @@ from fhir_server.operations import alerts as operations
 from fhir_server.operations import channels
 from fhir_server.operations.channels import Editor
 from fhir_server.operations.definition import read
-from fhir_server.operations.notices import Order, Rhythm, subject, text
+from fhir_server.operations.notices import Order, Rhythm, says, subject, text
 from fhir_server.store import alerts, figures
 from fhir_server.store.alerts import Alert
 from fhir_server.store.database import Database
@@ -85,6 +85,18 @@ def test_the_share_of_errors_is_of_enough_messages() -> None:
     assert found({"error_percent": 15}, counts=counts) == {"errors": wrong}
     assert found({"error_percent": 16}, counts=counts) == {}
     assert found({"error_percent": 15, "least": 21}, counts=counts) == {}
+
+
+def test_deliveries_that_are_held_and_destinations_in_trouble_are_found() -> None:
+    counts = [counted(5, "delivery:held", 2), counted(4, "delivery:failed", 1), counted(4, "delivery:done", 9)]
+    assert found({"held": 4}, counts=counts) == {}
+    assert found({"held": 3}, counts=counts) == {"held": {"number": 3, "within": 60, "allowed": 2}}
+    trouble = {"down": ("archive",), "stopped": ("billing",)}
+    assert found({}, **trouble) == {}
+    expected = {"destination": {"number": 2, "down": ["archive"], "stopped": ["billing"]}}
+    assert found({"destinations": True}, **trouble) == expected
+    said = says("destination", expected["destination"], 2)
+    assert said == "archive cannot be reached; billing waits for a person"
 
 
 class Clinic:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import ssl
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from adapters.mllp import Listener
 from fhir_server.cli import app
 from mappings.ack import ack
 from mappings.header import header
+from tests.certificates import Authority
 
 runner = CliRunner()
 PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
@@ -26,10 +28,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
 class Hospital:
     """A receiver in a thread of its own: it answers AA, but AR to appointments; `got` is what came."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.got: list[bytes] = []
         self.loop = asyncio.new_event_loop()
-        self.listener = self.loop.run_until_complete(Listener.start(self._take))
+        start = Listener.start(self._take, tls=(lambda: tls) if tls else None)
+        self.listener = self.loop.run_until_complete(start)
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
 
@@ -91,6 +94,24 @@ def test_bad_habits_reach_the_receiver(hospital: Hospital) -> None:
     assert "40 AA" in summary
     assert len(set(hospital.got)) == 20
     assert not any(b"+0000" in message for message in hospital.got)
+
+
+def test_messages_go_by_tls_to_a_receiver_whose_certificate_is_verified(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    ours, key = authority.issue("simulator.example")
+    context = authority.server("127.0.0.1")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.file)
+    hospital = Hospital(context)
+    try:
+        argv = ["--port", str(hospital.listener.port), "--count", "3", "--rate", "0", "--types", "ADT", "--tls"]
+        proof = ["--cert", str(ours), "--key", str(key)]
+        assert "3 AA" in told(*argv, "--ca", str(authority.file), *proof)
+        assert "3 unsent" in told(*argv, *proof, code=1)
+        assert len(hospital.got) == 3
+        told(*argv, "--ca", str(key), code=2)
+    finally:
+        hospital.close()
 
 
 def test_files_hold_the_same_messages_for_the_same_seed_and_start(tmp_path: Path) -> None:
