@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from types import MappingProxyType
 
@@ -71,6 +71,7 @@ class Registry:
                 self._add(definition, definition.expression)
         self.without_expression = tuple(without)
         self._first: Mapping[str, Mapping[str, SearchParam]] = self._by_type
+        self._references: dict[str, tuple[SearchParam, ...]] = {}
 
     @classmethod
     def r4(cls) -> Registry:
@@ -82,6 +83,7 @@ class Registry:
         registry = copy(self)
         registry._by_type = dict(self._by_type)
         registry._first = self._first
+        registry._references = {}
         for param in more:
             if registry._by_type[param.base] is self._by_type[param.base]:
                 registry._by_type[param.base] = dict(self._by_type[param.base])
@@ -97,9 +99,13 @@ class Registry:
         """Return the parameters of a type that the registry had before it was extended: those of the specification."""
         return self._first.get(resource_type, _NONE)
 
-    def references(self, resource_type: str) -> list[SearchParam]:
+    def references(self, resource_type: str) -> Sequence[SearchParam]:
         """Return the parameters of a type that are references and lead to types that are stored."""
-        return [p for p in self.for_type(resource_type).values() if p.kind == "reference" and p.targets]
+        found = self._references.get(resource_type)
+        if found is None:
+            found = tuple(p for p in self.for_type(resource_type).values() if p.kind == "reference" and p.targets)
+            self._references[resource_type] = found
+        return found
 
     def _add(self, definition: facts.SearchParameter, expression: str) -> None:
         tree = parse(expression)

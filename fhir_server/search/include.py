@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -61,6 +61,6 @@ def _codes(registry: Registry, source: str, wanted: str, target: str) -> tuple[s
     return (param.code,)
 
 
-def references(registry: Registry, resource_type: str) -> list[SearchParam]:
+def references(registry: Registry, resource_type: str) -> Sequence[SearchParam]:
     """Return the parameters of a type that are references and lead to types that are stored."""
     return registry.references(resource_type)

@@ -84,10 +84,15 @@ class Watched(Registry):
         """Return the parameters of a type. Looking one up raises Indexing where it cannot be searched yet."""
         return _Params(self, self._known, resource_type)
 
-    def references(self, resource_type: str) -> list[SearchParam]:
-        """Return the references of a type that can be searched."""
+    def references(self, resource_type: str) -> Sequence[SearchParam]:
+        """Return the references of a type that can be searched; of a type of which something is veiled, R4's alone."""
         self.touched = True
-        return super().references(resource_type)
+        found, owners = self._known.base.references(resource_type), self._known.owners
+        if not owners or resource_type in self.veiled:
+            return found
+        base = self._known.base.for_type(resource_type)
+        own = (p for p in self._known.registry.references(resource_type) if p.code not in base)
+        return (*found, *(p for p in own if owners[resource_type, p.code].ready))
 
     def extended(self, more: object) -> Registry:
         """Raise TypeError: what is seen by one request has nothing added."""
