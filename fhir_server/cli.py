@@ -24,6 +24,7 @@ from fhir_server.commands import (
     migrate,
     parameters,
     parts,
+    retain,
     secret,
     send,
     serve,
@@ -84,6 +85,7 @@ app.add_typer(secret.app, name="secret")
 app.add_typer(case.app, name="case")
 app.add_typer(care.app, name="care")
 messages.app.command("what-if")(whatif.what_if)
+messages.app.command()(retain.retain)
 app.add_typer(messages.app, name="messages")
 app.add_typer(access.app, name="access")
 

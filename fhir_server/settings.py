@@ -39,6 +39,13 @@ class Settings(MllpSettings):
         30.0, "Within so long the same control id with other content counts as reused.", unit="days", gt=0, le=36_500
     )
 
+    message_days: int = row(
+        90, "How long a message is kept, unless its channel says otherwise.", unit="days", ge=2, le=36_500
+    )
+    buried_days: int = row(
+        365, "The same for one that is buried or quarantined and waits for a person.", unit="days", ge=2, le=36_500
+    )
+
     worker_concurrency: int = row(
         4, "Transactions in which one worker processes messages at one time.", unit="transactions", ge=1, le=256
     )

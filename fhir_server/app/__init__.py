@@ -7,7 +7,7 @@ from typing import Any
 
 from fhir_server.app.concord import VERSION, Concord, base_url, opened
 from fhir_server.app.mllp import mllp
-from fhir_server.app.upkeep import keep, keep_days, sweep
+from fhir_server.app.upkeep import keep, keep_days, retain_messages, sweep
 from fhir_server.app.work import jobs, messages, receiver, what_if, worker
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "mllp",
     "opened",
     "receiver",
+    "retain_messages",
     "sweep",
     "what_if",
     "worker",

@@ -12,7 +12,10 @@ from fhir_server.app.alerts import watch_of
 from fhir_server.app.concord import Concord
 from fhir_server.app.pollers import poll
 from fhir_server.errors import Busy, Conflict
-from fhir_server.store import sealer, tenants
+from fhir_server.operations.message_retention import retain
+from fhir_server.operations.queueing import Retention
+from fhir_server.store import sealer, tenants, tickets
+from fhir_server.store.message_retention import Gone
 from fhir_server.store.partitions import ensure_days
 
 log = structlog.get_logger(__name__)
@@ -41,15 +44,24 @@ async def keep_sealed(concord: Concord) -> None:
 
 
 async def keep_days(concord: Concord, every: float = 3600.0) -> None:
-    """Make coming days' partitions, sweep the object store, forget old sessions: again and again, until cancelled."""
+    """Make coming days' partitions and let old messages go, sweep the object store, forget old sessions: for ever."""
     while True:
         try:
             await ensure_days(concord.db, concord.clock().date())
             await sweep(concord)
             await forget_old(concord)
+            await tickets.clear_guards(concord.db, concord.clock() - timedelta(hours=1))
+            await retain_messages(concord)
         except Busy:
             log.warning("upkeep not done; the next look does it", database="busy")
         await asyncio.sleep(every)
+
+
+async def retain_messages(concord: Concord, *, really: bool = True) -> list[Gone]:
+    """Let messages go whose time is over, and tell which; without `really` only tell."""
+    given = concord.settings
+    rest = Retention(days=given.message_days, buried=max(given.buried_days, given.message_days))
+    return await retain(concord.db, await tenants.all_of(concord.db), rest, concord.clock(), really=really)
 
 
 async def sweep(concord: Concord) -> int:

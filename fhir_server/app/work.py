@@ -20,14 +20,14 @@ from fhir_server.engine.channel import Retry, catch_all
 from fhir_server.engine.directory import Directory
 from fhir_server.engine.figures import Figures
 from fhir_server.engine.intake import Bounds
-from fhir_server.engine.jobs import Jobs, Together
+from fhir_server.engine.jobs import Jobs, Together, Work
 from fhir_server.engine.receive import Receiver
 from fhir_server.engine.waker import Waker
 from fhir_server.engine.whatif import WhatIf
 from fhir_server.engine.worker import Worker
 from fhir_server.errors import NotFound
 from fhir_server.interactions import define
-from fhir_server.operations import notices
+from fhir_server.operations import notices, replaying
 from fhir_server.settings import Settings
 from fhir_server.store import tenants
 from fhir_server.store.database import Tx
@@ -122,9 +122,14 @@ def jobs(concord: Concord) -> Jobs:
         service = await concord.service.of(tenant.id)
         return await indexing.batch(service, tx, concord.base(tenant), job.payload["type"], now)
 
+    works: dict[str, Work] = {
+        define.JOB: index,
+        notices.JOB: Carrier(concord).work,
+        replaying.JOB: partial(replaying.batch, concord.db),
+    }
     return Jobs(
         concord.service,
-        {define.JOB: index, notices.JOB: Carrier(concord).work},
+        works,
         concord.clock,
         random=Random(),
         retry=Retry(given.retry_attempts, given.retry_base, given.retry_max),

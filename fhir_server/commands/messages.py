@@ -38,6 +38,7 @@ from fhir_server.commands.selection import (
 from fhir_server.commands.shown import shown
 from fhir_server.engine.replay import replay as again
 from fhir_server.operations import messages as operations
+from fhir_server.operations import replaying
 from fhir_server.store import message_search
 from fhir_server.store import messages as stored
 from fhir_server.store.audit import Audited
@@ -116,19 +117,53 @@ def show(
 
 @app.command()
 def replay(
-    numbers: Annotated[list[int], typer.Argument(help="Numbers of the messages, as the list shows them.")],
     tenant: TenantName,
+    numbers: Annotated[list[int] | None, typer.Argument(help="Messages; none: all that the options name.")] = None,
+    channel: Channels = None,
+    state: States = None,
+    kind: Types = None,
+    sender: Sender = None,
+    patient: Patient = None,
+    order: Order = None,
+    control_id: ControlId = None,
+    error: Error = None,
+    since: Since = None,
+    until: Until = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Send messages that are done or buried through the steps once more."""
+    """Send messages that are done or buried through the steps once more: those of numbers, or all of a search."""
+    given = (channel, state, kind, sender, patient, order, control_id, error, since, until)
     settings = with_address(settings_of(data_dir=data_dir))
+    if bool(numbers) == any(given):
+        fail("say which: either numbers, or options such as --state buried --since 7d")
 
     async def work(dsn: str) -> None:
         async with installation(settings, dsn, tenant) as (concord, found):
+            if not numbers:
+                wanted = operations.wanted(asked(concord.clock(), *given), concord.service.hasher, found.id)
+                await replaying.start(concord.db, as_operator(concord, found), wanted)
+                typer.echo(f"queued: concord messages replays --tenant {tenant} tells how far it is")
+                return
             done = await again(concord.db, found.id, numbers)
         typer.echo(f"{len(done.queued)} of {len(set(numbers))} messages are queued again")
         if done.refused:
             fail("; ".join(f"message {number}: {why}" for number, why in done.refused.items()))
+
+    run(settings, work)
+
+
+@app.command()
+def replays(tenant: TenantName, data_dir: DataDir = None) -> None:
+    """List the latest replays of searches, and how far each is."""
+    settings = with_address(settings_of(data_dir=data_dir))
+
+    async def work(dsn: str) -> None:
+        async with installation(settings, dsn, tenant) as (concord, found):
+            table = Table("No.", "Started (UTC)", "State", "Looked at", "Queued again")
+            for one in await replaying.listed(concord.db, found.id):
+                row = (str(one.id), f"{one.created:%Y-%m-%d %H:%M:%S}", one.state, str(one.looked), str(one.queued))
+                table.add_row(*row)
+        Console().print(table)
 
     run(settings, work)
 

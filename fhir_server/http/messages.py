@@ -14,8 +14,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from fhir_server.context import Context
-from fhir_server.errors import NotFound
+from fhir_server.errors import Invalid, NotFound
 from fhir_server.operations import messages as operations
+from fhir_server.operations import replaying
 from fhir_server.operations.messages import Asked
 from fhir_server.search.hashing import Hasher
 from fhir_server.smart.acts import require_operator
@@ -55,6 +56,17 @@ class MessageRow(BaseModel):
     result: Any = None
 
 
+class ReplayRow(BaseModel):
+    """How far a replay of a search is: messages looked at, and those of them that are queued again."""
+
+    id: int
+    state: str
+    created: datetime
+    finished: datetime | None
+    looked: int
+    queued: int
+
+
 class WholeMessage(MessageRow):
     """A message with its text, by its own character set, and the acknowledgement that its sender got."""
 
@@ -75,6 +87,9 @@ def routes(db: Database, hasher: Hasher, context_of: ContextOf) -> APIRouter:
         ctx = await context_of(request, tenant)
         require_operator(ctx.grant, "messages", "u")
         return ctx
+
+    # Before the routes of one message, whose number would be asked for otherwise.
+    _replays(router, db, hasher, operator, worker)
 
     @router.get("/counts")
     async def counts(ctx: Context = Depends(operator)) -> Mapping[str, int]:
@@ -112,6 +127,28 @@ def routes(db: Database, hasher: Hasher, context_of: ContextOf) -> APIRouter:
 
     _changes(router, db, worker)
     return router
+
+
+def _replays(
+    router: APIRouter,
+    db: Database,
+    hasher: Hasher,
+    operator: Callable[[Request, str], Awaitable[Context]],
+    worker: Callable[[Request, str], Awaitable[Context]],
+) -> None:
+    @router.get("/replays")
+    async def replays(ctx: Context = Depends(operator)) -> list[ReplayRow]:
+        """Return the latest replays of searches and how far each is."""
+        rows = await replaying.listed(db, ctx.tenant.id)
+        return [ReplayRow.model_validate(row, from_attributes=True) for row in rows]
+
+    @router.post("/replay", status_code=202)
+    async def replay_all(asked: Asked = Depends(_asked), ctx: Context = Depends(worker)) -> Mapping[str, str]:
+        """Have all messages of a search processed again that are done or buried, the oldest first, as a job."""
+        if asked == Asked():
+            raise Invalid("say which messages: a replay of all takes a filter, such as since=2000-01-01")
+        await replaying.start(db, ctx, operations.wanted(asked, hasher, ctx.tenant.id))
+        return {"state": "queued"}
 
 
 def _changes(router: APIRouter, db: Database, worker: Callable[[Request, str], Awaitable[Context]]) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from conformance.issue import Issue
 from fhir_server.store import tickets
-from fhir_server.store.database import Tx
+from fhir_server.store.database import Database, Tx
 from fhir_server.store.tickets import ADD, CHANNEL, JOB, WORK, Ticket
 
 
@@ -111,3 +111,24 @@ def bury(tx: Tx, job: ClaimedJob, now: datetime, reason: Sequence[Issue]) -> Non
 def _settle(tx: Tx, job: ClaimedJob, state: str, finished: datetime | None, reason: Sequence[Issue]) -> None:
     issues = msgspec.json.encode(list(reason)).decode() if reason else None
     tx.defer(_SETTLE, (state, finished, issues, job.tenant_id, job.id))
+
+
+def mark(tx: Tx, job: ClaimedJob, payload: dict[str, Any]) -> None:
+    """Queue that a job goes on with another payload."""
+    sql = "update job set payload = %s::jsonb where tenant_id = %s and id = %s"
+    tx.defer(sql, (msgspec.json.encode(payload).decode(), job.tenant_id, job.id))
+
+
+_LATEST = """
+select id, state, created, finished, payload from job where tenant_id = %s and kind = %s and id <= %s
+order by id desc limit 20
+"""
+
+
+async def of_kind(
+    db: Database, tenant_id: int, kind: str, until: int
+) -> list[tuple[int, str, datetime, datetime | None, Any]]:
+    """Return the latest jobs of a kind up to a number: number, state, when it was queued and done, payload."""
+    return [
+        (row[0], row[1], row[2], row[3], row[4]) for row in await db.fetch(tenant_id, _LATEST, (tenant_id, kind, until))
+    ]

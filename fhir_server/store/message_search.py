@@ -88,14 +88,22 @@ Statement = tuple[str, tuple[Any, ...]]
 
 
 async def found(
-    db: Database, tenant_id: int, wanted: Wanted, now: datetime, *, after: Place | None = None, limit: int = 50
+    db: Database,
+    tenant_id: int,
+    wanted: Wanted,
+    now: datetime,
+    *,
+    after: Place | None = None,
+    limit: int = 50,
+    oldest: bool = False,
 ) -> Page:
-    """Return the next messages behind `after`, the newest first. Raises errors.Busy."""
+    """Return the next messages behind `after`, the newest first, or the `oldest`. Raises errors.Busy."""
     kinds = await _kinds(db, tenant_id, wanted)
     if kinds == ():
         return Page([], None)
-    place, messages, looked = after or Place(_LAST, _NUMBERS), list[Summary](), 0
-    for low, high in _windows(wanted, place, now):
+    place = after or (Place(_FIRST, 0) if oldest else Place(_LAST, _NUMBERS))
+    messages, looked = list[Summary](), 0
+    for low, high in _forward(wanted, place, now) if oldest else _windows(wanted, place, now):
         more = True
         while more:
             if looked == _MOST:
@@ -103,6 +111,7 @@ async def found(
             at_once = limit + 1 - len(messages) if _exact(wanted, kinds) else _TOGETHER
             window = (low, high, place.received, place.id)
             sql, params = _candidates(tenant_id, wanted, kinds, window, at_once)
+            sql = _turned(sql) if oldest else sql
             places = [Place(*row) for row in await db.fetch(tenant_id, sql, params, custom_plan=True)]
             for one in await _loaded(db, tenant_id, wanted, places):
                 if len(messages) == limit:
@@ -120,6 +129,17 @@ def _windows(wanted: Wanted, place: Place, now: datetime) -> Iterator[tuple[date
     for above, below in pairwise((high, *(start - timedelta(days=days) for days in _STEPS), _FIRST)):
         if max(below, low) < above:
             yield max(below, low), above
+
+
+def _forward(wanted: Wanted, place: Place, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the same spans from the oldest to the newest, from a place on."""
+    spans = [*_windows(wanted, Place(_LAST, _NUMBERS), now)]
+    yield from ((max(low, place.received), high) for low, high in reversed(spans) if place.received < high)
+
+
+def _turned(sql: str) -> str:
+    """Return a statement that gives the oldest first."""
+    return sql.replace(_ORDER, "order by received, id limit %s").replace("(received, id) < (", "(received, id) > (")
 
 
 async def _kinds(db: Database, tenant_id: int, wanted: Wanted) -> tuple[int, ...] | None:

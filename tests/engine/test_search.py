@@ -11,12 +11,14 @@ import pytest
 
 from fhir_server.app import Concord, opened
 from fhir_server.app import messages as worker_of
-from fhir_server.context import Tenant
+from fhir_server.context import Context, Grant, Tenant
 from fhir_server.engine.channel import catch_all
+from fhir_server.operations import replaying
 from fhir_server.operations.messages import Asked, moment, place, token, wanted
 from fhir_server.settings import Settings
-from fhir_server.store import message_search
+from fhir_server.store import inbox, jobs, message_search
 from fhir_server.store.embedded import EmbeddedPostgres
+from fhir_server.store.inbox import Closed
 from fhir_server.store.message_search import Place, Wanted
 from tests.engine.world import NOW, PEER, adt, receiver, tenant_of
 
@@ -154,3 +156,36 @@ async def test_a_place_in_an_address_is_one_that_a_page_gave(world: World) -> No
 def test_a_moment_is_written_as_people_do() -> None:
     assert moment("2h", NOW) == NOW - timedelta(hours=2)
     assert moment("2026-03-01T13:00+01:00", NOW) == NOW == moment("2026-03-01T12:00", NOW)
+
+
+async def test_a_replay_goes_on_where_it_was_and_keeps_the_order_of_each_patient(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "_BATCH", 3)
+    for n in range(10):
+        await world.send(adt(f"A{n}", str(n % 2)))
+        world.now += timedelta(days=5)
+    await world.work()
+    db, tenant = world.concord.db, world.tenant
+    ctx = Context(Grant(tenant, "p", "c", ()), "", world.now, "r")
+    await replaying.start(db, ctx, world.wanted(types=["ADT"], since=NOW + timedelta(days=5)))
+    for looked in (3, 6, 9):
+        async with db.transaction(None) as tx:
+            job = await jobs.claim(tx, world.now)
+            assert job is not None
+            done = await replaying.batch(db, tx, job, world.now)
+            (jobs.finish if done else jobs.go_on)(tx, job, world.now)
+        (told,) = await replaying.listed(db, tenant.id)
+        assert (told.looked, told.queued, told.state) == (looked, looked, "done" if done else "queued")
+    taken = []
+    while True:
+        async with db.transaction(None) as tx:
+            claimed = await inbox.claim(tx, world.now)
+            if not claimed:
+                break
+            inbox.close(tx, [Closed(claimed[0], "done")], world.now)
+            taken.append(claimed[0].control_id)
+    assert sorted(taken) == [f"A{n}" for n in range(1, 10)]
+    for parity in (0, 1):
+        mine = [name for name in taken if name and int(name[1]) % 2 == parity]
+        assert mine == sorted(mine)

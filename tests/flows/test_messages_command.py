@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from fhir_server.app import jobs as jobs_of
 from fhir_server.app import messages as worker_of
 from fhir_server.app import opened
 from fhir_server.cli import app
@@ -84,3 +85,22 @@ def test_that_an_operator_saw_messages_is_audited(dsn: str) -> None:
     ids("--patient", "1")
     found = told("audit", "export", "--tenant", "north")
     assert "message-list" in found
+
+
+def test_a_search_is_replayed_in_the_background_and_tells_how_far_it_is(dsn: str) -> None:
+    assert "replays" in told("messages", "replay", "--tenant", "north", "--state", "done", "--patient", "0")
+    asyncio.run(_jobs(dsn))
+    assert ids("--state", "received") == ["A2", "A0"]
+    assert "done" in told("messages", "replays", "--tenant", "north")
+    told("messages", "replay", "--tenant", "north", code=1)
+    told("messages", "release", str(listed()[0]["id"]), "--tenant", "north", code=1)
+
+
+async def _jobs(dsn: str) -> None:
+    async with opened(Settings.load(), dsn) as concord:
+        await jobs_of(concord).drain()
+
+
+def test_what_would_go_is_told_first(dsn: str) -> None:
+    assert "0 messages would go" in told("messages", "retain", "--dry-run")
+    assert "0 messages are gone" in told("messages", "retain")

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from fhir_server.app import jobs as jobs_of
 from fhir_server.app import messages as worker_of
 from fhir_server.context import Role, Tenant
 from fhir_server.engine.channel import catch_all
@@ -111,3 +112,19 @@ async def test_messages_are_for_administrators_whatever_the_scopes(fhir: Client,
         assert (await call(fhir, path, subject=person.sub, scope="user/*.cruds")).status_code == 403
     admin = await member(fhir, "clinic-admin")
     assert (await call(fhir, subject=admin.sub, scope="user/*.cruds")).json() == []
+
+
+async def test_all_messages_of_a_search_are_processed_again_in_the_background(fhir: Client) -> None:
+    await send(fhir, *(adt(f"A{n}", str(n % 2)) for n in range(5)))
+    await worker_of(fhir.concord).drain()
+    assert (await call(fhir, "/replay", "POST")).status_code == 400
+    assert (await call(fhir, "/replay?patient=0", "POST", scope="system/*.rs")).status_code == 403
+    assert (await call(fhir, "/replay?patient=0&state=done", "POST")).status_code == 202
+    await jobs_of(fhir.concord).drain()
+    (row,) = (await call(fhir, "/replays")).json()
+    assert (row["state"], row["looked"], row["queued"]) == ("done", 3, 3)
+    waiting = (await call(fhir, "?state=received")).json()
+    assert [one["control_id"] for one in waiting] == ["A4", "A2", "A0"]
+    sql = "select detail from audit where action = 'message-replay'"
+    ((told,),) = await fhir.concord.db.fetch(fhir.tenant_id, sql)
+    assert told["wanted"]["states"] == ["done"]
