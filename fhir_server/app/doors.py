@@ -106,6 +106,7 @@ def _pages(concord: Concord, door: FhirDoor, figures: CollectorRegistry) -> Fast
     accounts = accounts_of(concord)
     counter = desk(accounts.signin.sessions, concord.clock, door.gate.peers.address)
     who = Who(accounts.signin.sessions, door)
+    pages.add_middleware(Proof, proved=who.proved)
     pages.include_router(console.routes(counter, look, partial(stored_people.memberships, concord.db)))
     pages.include_router(channels.routes(concord.db, who.context, ports_of(concord.settings.mllp_channel_ports)))
     pages.include_router(alerts.routes(concord.db, web_of(concord.settings), who.context))

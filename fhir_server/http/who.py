@@ -52,10 +52,21 @@ class Who(msgspec.Struct, frozen=True):
 
         Raises NotFound for an unknown clinic, Unauthorized for nobody, Forbidden for a person without a role there.
         """
-        found = await self._context(request, tenant_name)
+        proved: Context | None = getattr(request.state, CONTEXT, None)
+        found = proved or await self._context(request, tenant_name)
         # The audit of the request tells who asked.
         setattr(request.state, CONTEXT, found)
         return found
+
+    async def proved(self, request: Request, tenant_name: str) -> None:
+        """Raise Unauthorized, or Forbidden, where the head of a request does not prove who asks."""
+        if "authorization" in request.headers:
+            await self.context(request, tenant_name)
+            return
+        session = await self.session(request)
+        if session is None:
+            raise Unauthorized("send Authorization: Bearer <token>, or sign in")
+        self._require_ours(request, session)
 
     async def _context(self, request: Request, tenant_name: str) -> Context:
         request_id = logs.request_id(request.headers.get("x-request-id"))
