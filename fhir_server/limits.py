@@ -23,6 +23,9 @@ async def read_up_to(parts: AsyncIterable[bytes], most: int) -> bytes:
 class Limits(msgspec.Struct, frozen=True):
     """Bounds of an installation; each field is a setting."""
 
+    # messages
+    max_segments: int = 50_000
+
     # pages
     default_page: int = 20
     max_page: int = 1000

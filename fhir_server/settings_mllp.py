@@ -43,6 +43,9 @@ class MllpSettings(WatchSettings):
     message_text_bytes: int = row(
         16 << 20, "Most bytes of an HL7 message without its documents; more are refused.", unit="bytes", ge=1024
     )
+    message_segments: int = row(
+        50_000, "Most segments of an HL7 message that is worked; one of more is buried.", unit="segments", ge=100
+    )
     messages_large: int = row(
         8, "Most messages that one process takes in pieces at one time; others wait.", unit="messages", ge=1
     )

@@ -76,6 +76,8 @@ def _line(data: bytes, charset: str) -> tuple[str, str]:
     fields = first.split(first[3:4] or b"|", 18)
     declared_set = charset or (fields[17].decode("latin-1") if len(fields) > 17 else "")
     codec = (codec_for(declared_set.split("~")[0]) if declared_set else None) or "ascii"
+    if first.isascii() and codec.startswith(("utf-16", "utf-32")):
+        return first.decode("ascii"), "ascii"  # it says so, and does not do so
     if first.isascii() and not codec.startswith(("utf-16", "utf-32", "iso2022")):
         return first.decode("ascii"), codec
     decoded = decode(first, override=charset)

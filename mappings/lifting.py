@@ -23,7 +23,7 @@ _LONGEST_HEAD = 1 << 16
 _LONGEST_GAP = 1 << 12
 _HEADER = re.compile(rb"[\s\x0b\xef\xbb\xbf]{0,64}(?:MSH|FHS|BHS)([^\w\s])([^\w\s]?)")
 _ENOUGH = 80
-_BLANK = re.compile(rb"[ \t\r\n]+")
+_BEGUN = re.compile(rb"[\r\n][ \t]*(?:O|OB|OBX)?")
 _GAP = re.compile(rb"[\r\n][ \t\r\n]*")
 
 
@@ -100,31 +100,27 @@ class Lifter:
             self._separator, self._component = found[1], found[2] or b"^"
             self._ends = re.compile(b"[" + re.escape(self._separator + self._component) + b"\r\n]")
             self._segment = re.compile(rb"[A-Z][A-Z0-9]{2}(?:" + re.escape(self._separator) + rb"|[\r\n]|\Z)")
-            self._next = self._line
+            self._obx = re.compile(rb"[\r\n][ \t]*OBX" + re.escape(self._separator))
+            self._next = self._skip
         return True
 
     def _keep(self, out: _Out) -> bool:
         out.append(Text(self._taken(len(self._rest))))
         return False
 
-    def _line(self, out: _Out) -> bool:
-        """At the beginning of a line."""
-        if blank := _BLANK.match(self._rest):
-            out.append(Text(self._taken(blank.end())))
-            return True
-        if len(self._rest) < 4 and not self._final:
-            return False
-        self._next = self._head if self._rest.startswith(b"OBX" + self._separator) else self._skip
-        return True
-
     def _skip(self, out: _Out) -> bool:
-        """Up to the end of the line."""
-        found = _GAP.search(self._rest)
-        if found is None:
-            return self._keep(out)
-        out.append(Text(self._taken(found.end())))
-        self._next = self._line
-        return True
+        """Up to the next line that begins an OBX."""
+        found = self._obx.search(self._rest)
+        if found is not None:
+            out.append(Text(self._taken(found.end() - 4)))
+            self._next = self._head
+            return True
+        # What is left may be the beginning of one.
+        start = max(self._rest.rfind(b"\r", -_ENOUGH), self._rest.rfind(b"\n", -_ENOUGH))
+        left = start if start >= 0 and _BEGUN.fullmatch(self._rest, start) and not self._final else len(self._rest)
+        if left:
+            out.append(Text(self._taken(left)))
+        return False
 
     def _head(self, out: _Out) -> bool:
         """In an OBX, before OBX-5.5."""

@@ -114,6 +114,7 @@ def _service(settings: Settings, db: Database, secret: bytes) -> Service:
 def limits_of(settings: Settings) -> Limits:
     """Return the bounds on requests that the settings name."""
     return Limits(
+        max_segments=settings.message_segments,
         default_page=settings.default_page_size,
         max_page=settings.max_page_size,
         max_included=settings.max_included,

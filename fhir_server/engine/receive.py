@@ -50,6 +50,7 @@ _FAULTS = {
 }
 # Faults of which the sender is told at once: of the others it knows.
 _TOLD = frozenset(("too-large", "too-many-documents", "document-too-large"))
+_TELLING = 1 << 20
 _LONGEST = 250  # characters of a header field that are kept beside the bytes, where an index can hold them
 
 
@@ -257,11 +258,16 @@ def _read(data: bytes, head: Header, profile: SenderProfile, by: str) -> tuple[l
     A fault of ours here must not cost a message: the worker will meet it.
     """
     try:
-        message = parse(decode(data, override=profile.charset, fallback=profile.fallback).text)
+        message = parse(decode(_beginning(data), override=profile.charset, fallback=profile.fallback).text)
         return [plain(order, _LONGEST) for order in order_keys(message, by)], fields(message)
     except Exception:
         log.exception("no order found in a message")
         return [plain(f"message|{head.control_id}", _LONGEST)], Fields()
+
+
+def _beginning(data: bytes) -> bytes:
+    """Return as much of a message as tells whose it is, up to the end of a line: others wait meanwhile."""
+    return data if len(data) <= _TELLING else data[: data.rfind(b"\r", 0, _TELLING) + 1] or data
 
 
 def _kept(text: str) -> str | None:

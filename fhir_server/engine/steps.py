@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from conformance.issue import Issue, warning
+from conformance.issue import Issue, error, warning
 from fhir_server.context import Context
 from fhir_server.engine import documents
 from fhir_server.engine.channel import Channel
@@ -115,7 +115,9 @@ async def parse(work: Work) -> Work | Stop:
     """Read the bytes by MSH-18; what was odd about them becomes a warning. What is FHIR already is read as such."""
     if isinstance(work.channel.polls, Fhir):
         return work
-    profile = work.channel.profile
+    profile, most = work.channel.profile, work.service.limits.max_segments
+    if (lines := work.raw.count(b"\r") + work.raw.count(b"\n")) > most:
+        return Stop([error("too-costly", f"the message has {lines} lines, and no more than {most} are worked")])
     decoded = hl7v2.decode(work.raw, override=profile.charset, fallback=profile.fallback)
     odd = tuple(warning("value", text, "MSH-18") for text in decoded.warnings)
     return msgspec.structs.replace(work, message=hl7v2.parse(decoded.text), issues=work.issues + odd)

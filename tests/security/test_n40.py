@@ -118,16 +118,19 @@ async def test_n40_vt_and_fs_inside_a_message_end_it_and_both_halves_are_kept(ho
     ]
 
 
-async def test_n40_a_million_segments_are_worked_or_given_up_and_others_go_on(house: House) -> None:
+async def test_n40_a_million_segments_are_given_up_with_the_reason_and_others_go_on(house: House) -> None:
     many = adt("many") + b"NTE|1||x\r" * 1_000_000
     answers = await house.tell(wrap(many), wrap(adt("after", "2")))
     assert [b"MSA|AA|many" in answers[0], b"MSA|AA|after" in answers[1]] == [True, True]
     states = {row.control_id: row.state for row in await house.worked()}
-    assert states == {"many": "done", "after": "done"}
+    assert states == {"many": "buried", "after": "done"}
+    (buried,) = [row for row in await house.worked() if row.state == "buried"]
+    assert buried.reason[0]["code"] == "too-costly"
 
 
 WILD_ESCAPES = (
-    "\\X0D0A50494430\\", "\\X\\", "\\XZZ\\", "\\X0\\", "\\X000B1C0D\\", "\\Zwild\\", "\\Z\\", "\\C1B2842\\", "\\M1B284A\\",
+    "\\X0D0A50494430\\", "\\X\\", "\\XZZ\\", "\\X0\\", "\\X000B1C0D\\", "\\Zwild\\", "\\Z\\", "\\C1B2842\\",
+    "\\M1B284A\\",
     "\\E", "\\\\", "\\F\\S\\T\\R\\E\\", "\\.br\\" * 1000, "\\.sp99999999\\", "\\.in-99999\\", "\\H\\" * 999, "\\" * 999,
     "\\XD83D\\", "\\XC3\\",
 )  # fmt: skip
