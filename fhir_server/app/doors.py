@@ -44,6 +44,7 @@ from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.figures import ChannelFigures
 from fhir_server.http.front import Front
 from fhir_server.http.later import Later
+from fhir_server.http.proof import Proof
 from fhir_server.http.watched import Watched
 from fhir_server.http.who import Who
 from fhir_server.settings import Settings

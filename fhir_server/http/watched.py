@@ -1,20 +1,16 @@
 """The clinic's API under audit: each request to /{tenant}/api/… leaves a row before its answer leaves.
 
-Nothing of a body is read, let alone parsed, before it is known who sends it. Who asks is what `who.py` found out.
- Changes are audited by themselves as well, in their transactions.
+Who asks is what `who.py` found out. Changes are audited by themselves as well, in their transactions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
-
-from starlette.requests import Request
 
 from fhir_server import logs
 from fhir_server.clock import in_milliseconds
 from fhir_server.context import Context, Note, Tenant
-from fhir_server.errors import Busy, FhirError
+from fhir_server.errors import Busy
 from fhir_server.http import wire
 from fhir_server.http.fhir import FhirDoor
 from fhir_server.http.wire import Receive, Scope, Send
@@ -23,16 +19,13 @@ from fhir_server.interactions.trail import row_of
 # Where a request's context is kept for its audit.
 CONTEXT = "context"
 _TURNED_AWAY = (429, 503)
-_BODILESS = ("GET", "HEAD", "OPTIONS")
-# Raises where a request's head does not prove who asks at a tenant.
-Proved = Callable[[Request, str], Awaitable[None]]
 
 
 class Watched:
     """Stands before the pages: what is not the clinic's API passes."""
 
-    def __init__(self, pages: Any, door: FhirDoor, proved: Proved) -> None:
-        self._pages, self._door, self._proved = pages, door, proved
+    def __init__(self, pages: Any, door: FhirDoor) -> None:
+        self._pages, self._door = pages, door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -42,14 +35,7 @@ class Watched:
             await self._pages(scope, receive, send)
             return
         scope.setdefault("state", {}).pop(CONTEXT, None)
-        held = _Held(self._door, tenant, scope, send)
-        try:
-            if scope["method"] not in _BODILESS:
-                await self._proved(Request(scope), path[0])
-        except FhirError as problem:
-            await wire.send_response(held, wire.failure(problem), logs.request_id(None), head=False)
-        else:
-            await self._pages(scope, receive, held)
+        await self._pages(scope, receive, _Held(self._door, tenant, scope, send))
 
 
 class _Held:

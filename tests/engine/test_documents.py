@@ -20,11 +20,14 @@ from fhir_server.app import Concord, opened, worker
 from fhir_server.app import sweep as swept
 from fhir_server.app.work import receiver
 from fhir_server.context import Tenant
+from fhir_server.errors import Invalid
 from fhir_server.interactions.content import content_of
+from fhir_server.operations import channels
+from fhir_server.operations.channels import Editor
 from fhir_server.settings import Settings
 from fhir_server.store import lifted, messages, tenants
 from fhir_server.store.embedded import EmbeddedPostgres
-from tests.engine.world import code, kept
+from tests.engine.world import PEER, code, kept
 
 PDF = b"%PDF-1.7\n" + Random(1).randbytes(200_000)
 TEXT = base64.b64encode(PDF)
@@ -271,3 +274,19 @@ async def test_a_word_that_a_sender_writes_stands_for_no_document(house: House) 
     await house.send(oru(ED + key.encode(), control_id="2", order="F2"))
     await house.work()
     assert len(await house.all("Binary")) == 1
+
+
+async def test_a_channel_says_in_which_characters_its_sender_really_writes(house: House) -> None:
+    who = Editor(house.tenant.id, "engineer", "tests", house.concord.clock())
+    lab = {"name": "lab", "accepts": {"senders": [["LAB", "NORTH"]]}, "profile": {"charset": "WINDOWS-1250"}}
+    await channels.apply(house.concord.db, who, [msgspec.json.encode(lab)])
+    message = oru(b"^AP^PDF^Base64^QUJD").replace(b"|CONCORD|", "|ŁÓDŹ|".encode("cp1250"))
+    message = message.replace(b"2.5.1\r", b"2.5.1||||||8859/1\r").replace(b"Meier", "Żółć".encode("cp1250"))
+    async with receiver(house.concord) as door:
+        answer = await door.message(message, PEER)
+    assert "|ŁÓDŹ|".encode("cp1250") in (answer or b"")
+    await house.work()
+    (patient,) = await house.all("Patient")
+    assert patient["name"] == [{"family": "Żółć", "given": ["Anna"]}]
+    with pytest.raises(Invalid, match="8859/1"):
+        await channels.apply(house.concord.db, who, [b'{"name": "x", "profile": {"charset": "klingon"}}'])

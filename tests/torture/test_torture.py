@@ -28,6 +28,7 @@ BOUND = 64.0
 LIMITS = {
     "mllp_tenant": NAME,
     "mllp_max_connections": "1200",
+    "mllp_max_connections_per_peer": "1200",
     "mllp_max_message_bytes": str(16 * MB),
     "message_text_bytes": str(2 * MB),
 }
