@@ -1,4 +1,4 @@
-"""A document of 50 MB passes in bounded memory: through the listener, the worker, and out again."""
+"""A document of 50 MB passes in bounded memory, through the listener, the worker and out again; a kill loses none."""
 
 from __future__ import annotations
 
@@ -107,3 +107,30 @@ async def all_there(concord: Concord, tenant: Tenant, sent: dict[str, bytes]) ->
         assert sum([len(piece) async for piece in lifted.whole(*parts)]) > SIZE * 4 / 3
     sizes = "select size from binary_object where tenant_id = %s and used and size >= %s"
     assert len(await concord.db.fetch(tenant.id, sizes, (tenant.id, SIZE))) == len(sent)
+
+
+async def test_a_listener_killed_while_a_document_arrives_has_taken_nothing_of_it(
+    tenant: Tenant, server_dsn: str, tmp_path: Path
+) -> None:
+    pieces = list(document("killed", 8 * MB))
+    message = b"".join(pieces)
+    for share in (0.3, 0.99):
+        with part("mllp", server_dsn, tmp_path, mllp_tenant=NAME) as process:
+            async with Wild.to(process.port) as wild:
+                await wild.write(b"\x0b" + message[: int(len(message) * share)])
+                await asyncio.sleep(0.3)
+                process.process.kill()
+                process.process.wait(30)
+    given = Settings.load(env="test", object_store=(tmp_path / "objects").as_uri())
+    async with opened(given, server_dsn) as concord:
+        assert await messages.listed(concord.db, tenant.id, control_id="killed") == []
+        with part("mllp", server_dsn, tmp_path, mllp_tenant=NAME) as process:
+            async with Wild.to(process.port) as wild:
+                await wild.write(b"\x0b" + message + b"\x1c\r")
+                assert b"MSA|AA|killed" in await wild.answer()
+                process.process.kill()
+        (row,) = await messages.listed(concord.db, tenant.id, control_id="killed")
+        stored = await messages.show(concord.db, tenant.id, row.id)
+        assert stored is not None
+        parts = (concord.service.objects, tenant.id, stored.raw, stored.lifted, stored.content_hash)
+        assert b"".join([piece async for piece in lifted.whole(*parts)]) == message
