@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.requests import Request
+from fastapi import Request
 
 from fhir_server import logs
 from fhir_server.errors import FhirError
