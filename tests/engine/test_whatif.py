@@ -121,6 +121,10 @@ async def test_the_command_tries_a_file_and_tells_what_would_be_different(house:
     assert "(PV1-44)" in told.output
     assert "1 of 2 messages would be different" in told.output
     lines = await asyncio.to_thread(CliRunner().invoke, app, [*argv, "--json"])
-    assert [msgspec.json.decode(line)["message"] for line in lines.output.splitlines()] == [1]
+    assert [msgspec.json.decode(line)["message"] for line in lines.stdout.splitlines()] == [1]
+    of_one = await asyncio.to_thread(CliRunner().invoke, app, [*argv, "--type", "ADT^A01", "--limit", "1"])
+    assert "of 1 messages would be different" in of_one.output
+    of_none = await asyncio.to_thread(CliRunner().invoke, app, [*argv, "--patient", "nobody"])
+    assert "0 of 0 messages would be different" in of_none.output
     nothing = await asyncio.to_thread(CliRunner().invoke, app, argv[:4])
     assert nothing.exit_code == 1
