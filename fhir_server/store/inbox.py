@@ -176,7 +176,7 @@ async def _holding(db: Database, tenant_id: int, messages: Sequence[Accepted], s
         for sql, params in before:
             tx.defer(sql, params)
         rows = await tx.fetch(*accept_)
-        for n, id_, _ in rows:
+        for n, id_, *_ in rows:
             for key in lifted.keys_of(messages[n - 1].lifted):
                 tx.defer(lifted.HOLD, (tenant_id, key, messages[n - 1].received, id_))
     return rows
