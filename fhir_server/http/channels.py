@@ -81,7 +81,7 @@ def routes(db: Database, context_of: ContextOf, ports: tuple[range, ...]) -> API
     async def editor(request: Request, tenant: str) -> Editor:
         ctx = await context_of(request, tenant)
         grant = require_operator(ctx.grant, "channels", "u")
-        return Editor(grant.tenant.id, grant.subject, grant.client, ctx.now, ports)
+        return Editor(grant.tenant.id, grant.subject, grant.client, ctx.now, ports, clinic=True)
 
     @router.get("")
     async def list_(grant: Grant = Depends(reader)) -> list[ChannelRow]:

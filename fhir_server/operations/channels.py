@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from fhir_server.errors import Invalid, NotFound
+from fhir_server.errors import Conflict, Invalid, NotFound
+from fhir_server.operations.claims import overlap
 from fhir_server.operations.definition import Definition, read, write
 from fhir_server.operations.part import wrong
 from fhir_server.operations.sources import Mllp
@@ -21,7 +22,8 @@ from fhir_server.store.database import Database, Tx
 class Editor(msgspec.Struct, frozen=True):
     """Who changes channels of a tenant, when: `subject` by way of `client`.
 
-    `ports` are those that channels may have for themselves; None: nobody knows here.
+    `ports` are those that channels may have for themselves; None: nobody knows here. `clinic`: who acts for
+    their clinic alone and not for the installation: they claim no messages that another clinic's channel could take.
     """
 
     tenant_id: int
@@ -29,6 +31,7 @@ class Editor(msgspec.Struct, frozen=True):
     client: str
     now: datetime
     ports: tuple[range, ...] | None = None
+    clinic: bool = False
 
 
 async def apply(
@@ -37,9 +40,12 @@ async def apply(
     """Save definitions in JSON, all or none, and return their names and version numbers.
 
     One that says what the newest version of its channel says gets no new number. `work` has them work at once; the
-    first definition of a channel does so in any case. Raises Invalid naming each element that is wrong.
+    first definition of a channel does so in any case. Raises Invalid naming each element that is wrong, Conflict where
+    a clinic claims what another's channel could take.
     """
-    given = [msgspec.json.decode(write(_read(who, data))) for data in definitions]
+    found = [_read(who, data) for data in definitions]
+    await _require_own(db, who, found)
+    given = [msgspec.json.decode(write(one)) for one in found]
     async with db.transaction(who.tenant_id) as tx:
         return [await _apply(tx, who, one, note, work=work) for one in given]
 
@@ -68,8 +74,11 @@ async def _apply(tx: Tx, who: Editor, given: dict[str, Any], note: str | None, *
 async def promote(db: Database, who: Editor, name: str, version: int | None = None) -> int:
     """Have a version work from now on, the one before the working one where none is named, and return its number.
 
-    Raises NotFound where there is no such version.
+    Raises NotFound where there is no such version, Conflict as `apply` does.
     """
+    if who.clinic:
+        known = await channels.versions(db, who.tenant_id, name)
+        await _require_own(db, who, [_stored(one.definition) for one in known if one.version == version])
     async with db.transaction(who.tenant_id) as tx:
         chosen = version if version is not None else await _former(tx, name)
         await _promoted(tx, who, name, chosen)
@@ -83,6 +92,25 @@ async def set_state(db: Database, who: Editor, name: str, state: ChannelState) -
         if before != state:
             _audit(tx, who, "channel-state", name, {"before": before, "after": state})
     return before
+
+
+async def _require_own(db: Database, who: Editor, wanted: Sequence[Definition]) -> None:
+    """Raise Conflict where a clinic wants messages that a channel of another clinic could take."""
+    if not who.clinic:
+        return
+    for tenant, _ in await channels.generations(db):
+        if tenant.id == who.tenant_id:
+            continue
+        for stored in await channels.all_of(db, tenant.id):
+            if any(overlap(one, _stored(stored.definition)) for one in wanted):
+                raise Conflict(
+                    "a channel of another clinic could take these messages too: name other senders, addresses or"
+                    " certificates, or have the operator of the installation apply the channel (concord channel apply)"
+                )
+
+
+def _stored(definition: dict[str, Any]) -> Definition:
+    return msgspec.convert(definition, Definition)
 
 
 async def _promoted(tx: Tx, who: Editor, name: str, version: int) -> None:

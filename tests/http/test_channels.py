@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -9,11 +11,27 @@ import httpx
 import pytest
 
 from fhir_server.context import Role
-from fhir_server.store import polls
-from tests.fhir import Client
+from fhir_server.operations import channels
+from fhir_server.operations.channels import Editor
+from fhir_server.store import polls, tenants
+from fhir_server.store.embedded import EmbeddedPostgres
+from tests.fhir import NO_TLS, Client, running
 from tests.people import member
 
 LAB = {"name": "lab", "accepts": {"types": ["ORU^R01"], "senders": [["LAB", "NORTH"]]}}
+
+
+@pytest.fixture
+async def fhir(postgres: EmbeddedPostgres, fresh_name: str) -> AsyncIterator[Client]:
+    """Return a client of an installation in which no other test has channels."""
+    dsn = postgres.server_dsn(fresh_name)
+    async with running(dsn) as (concord, clock), httpx.AsyncClient(timeout=30, verify=NO_TLS) as http:
+        yield Client(concord, clock, await tenants.add(concord.db, "north"), http)
+
+
+def peers(*networks: str) -> dict[str, Any]:
+    """Return the source of senders at these addresses."""
+    return {"source": {"kind": "mllp", "peers": networks}}
 
 
 async def call(
@@ -74,6 +92,37 @@ async def test_a_channel_of_another_clinic_is_not_there(fhir: Client, other: Cli
     assert (await call(fhir, "GET", "/lab/versions")).status_code == 404
     assert (await call(fhir, "PUT", "/lab/state", json={"state": "paused"})).status_code == 404
     assert (await call(fhir, "POST", "/lab/versions/1/promote")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "status"),
+    [
+        ({}, {}, 409),
+        ({}, peers("10.1.0.0/16"), 409),  # what says more would take it from them
+        (peers("10.0.0.0/8"), peers("10.1.2.3"), 409),
+        ({"accepts": {}}, {}, 409),
+        ({}, {"accepts": {"senders": [["LAB", "SOUTH"]]}}, 200),
+        (peers("10.1.0.0/16"), peers("10.2.0.1"), 200),
+        ({"source": {"kind": "mllp", "port": 2600}}, {}, 200),
+        ({"source": {"kind": "mllp", "certificates": ["dns:a.example"]}},
+         {"source": {"kind": "mllp", "certificates": ["dns:b.example"]}}, 200),
+        ({}, {"source": {"kind": "http"}}, 200),
+    ],
+)  # fmt: skip
+async def test_a_clinic_claims_no_messages_that_another_clinics_channel_could_take(
+    fhir: Client, other: Client, theirs: dict[str, Any], ours: dict[str, Any], status: int
+) -> None:
+    assert (await call(other, "POST", json=LAB | theirs)).status_code == 200
+    answer = await call(fhir, "POST", json=LAB | ours)
+    assert answer.status_code == status, answer.text
+    if status == 409:
+        assert other.tenant not in answer.text
+        assert (await call(fhir, "GET")).json() == []
+        # Whoever operates the installation knows both sides, and may.
+        operator = Editor(fhir.tenant_id, "root", "concord-cli", fhir.clock())
+        await channels.apply(fhir.concord.db, operator, [json.dumps(LAB | ours).encode()])
+        again = await call(fhir, "POST", "/lab/versions/1/promote")
+        assert again.status_code == 409
 
 
 @pytest.mark.parametrize("role", ["physician", "biller", "front-desk", "attorney", "super-admin"])
