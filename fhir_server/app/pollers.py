@@ -24,6 +24,7 @@ from fhir_server.engine.waker import Waker
 from fhir_server.errors import NotFound
 from fhir_server.operations import polled
 from fhir_server.store import secrets
+from fhir_server.store.inbox import DAY
 from fhir_server.store.polls import Hold
 
 
@@ -69,6 +70,7 @@ def _folder(
         patience=given.ack_timeout,
         wake=partial(waker.wake, "messages") if waker else None,
         figures=figures,
+        control_id_window=int(given.control_id_days * DAY),
     )
     most = given.mllp_max_message_bytes
     return FolderPoller(channel, source, given.folders, receiver, concord.clock, new_control_id, most)

@@ -54,6 +54,9 @@ async def keep_days(concord: Concord, every: float = 3600.0) -> None:
             await retain_messages(concord)
         except Busy:
             log.warning("upkeep not done; the next look does it", database="busy")
+        except Exception:
+            # Whatever it is, what the others look after goes on, and the next look tries again.
+            log.exception("upkeep not done; the next look does it")
         await asyncio.sleep(every)
 
 

@@ -105,6 +105,34 @@ async def test_a_channel_may_keep_its_messages_for_longer_or_shorter(world: Worl
     assert await world.left() == []
 
 
+@pytest.mark.parametrize(
+    ("state", "others", "waiting"), [("queued", 1, 1), ("sending", 1, 1), ("held", 1, 0), ("done", 0, 0)]
+)
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_message_stays_as_long_as_it_is_to_be_sent(
+    world: World, state: str, others: int, waiting: int, alone: bool
+) -> None:
+    await world.keep("SENT", 0)
+    if not alone:
+        await world.keep("BURIED", 0, "buried")
+    sql = (
+        "insert into delivery (tenant_id, received, message_id, channel, destination, sends, content_key, order_hash,"
+        " lane, state, created) select tenant_id, received, id, 'his', 'lab', 'message', 'x', 1, 1, %s, received"
+        " from inbox where tenant_id = %s and control_id = 'SENT' returning id"
+    )
+    ((number,),) = await world.db.fetch(world.tenant.id, sql, (state, world.tenant.id))
+    tried = (
+        "insert into delivery_attempt (tenant_id, received, delivery_id, number, began, request_bytes)"
+        " select tenant_id, received, id, 1, received, 0 from delivery where tenant_id = %s and id = %s"
+    )
+    await world.db.fetch(world.tenant.id, tried, (world.tenant.id, number))
+    for after, left in ((31, others), (61, waiting)):
+        await world.retain(after)
+        assert ("SENT" in await world.left()) == bool(left)
+        for table in ("delivery", "delivery_attempt"):
+            assert await world.db.fetch(world.tenant.id, f"select count(*) from {table}") == [(left,)], (after, table)
+
+
 async def test_a_dry_run_only_tells(world: World) -> None:
     await world.keep("A", 0)
     assert [(one.gone, one.dropped) for one in await world.retain(31, really=False)] == [(1, False)]

@@ -1,6 +1,6 @@
 """Messages are found by their fields: channel, type, sender and state together, patients, orders and words of reasons.
 
-Of messages that are here already, or come from listeners of the version before, the worker reads the fields later.
+Messages that are here already, or come from listeners of the version before, are found by the other fields alone.
 """
 
 from __future__ import annotations
