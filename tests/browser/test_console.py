@@ -48,7 +48,7 @@ async def test_the_page_counts_messages_by_tenant_and_shows_nothing_of_a_patient
     row = re.search(rf'<th scope="row"><a href="/{name}/watch">{name}</a></th>(.*?)</tr>', shown, re.S)
     assert row
     assert re.findall(r'<td class="(\w+)">(\d+)</td>', row[1]) == [
-        ("received", "3"), ("done", "0"), ("buried", "0"), ("rejected", "0")
+        ("received", "3"), ("done", "0"), ("buried", "0"), ("rejected", "0"), ("quarantined", "0")
     ]  # fmt: skip
     assert fhir.tenant in shown
     assert CANARY not in shown
