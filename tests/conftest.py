@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,8 +12,10 @@ from tests import commands
 from tests.needs import hold
 from tests.postgres import (  # noqa: F401 - fixtures
     MASTER_KEY,
+    RUNNING,
     admin_dsn,
     database,
+    forget_channels,
     fresh_database,
     fresh_name,
     postgres,
@@ -23,6 +26,14 @@ from tests.postgres import (  # noqa: F401 - fixtures
 # How long an example takes says how busy the machine is, not whether the rule holds.
 settings.register_profile("concord", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("concord")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def channels_of_this_file_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave no channel to the tests of the next file."""
+    yield
+    if server := request.config.stash.get(RUNNING, None):
+        forget_channels(server)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -46,8 +46,19 @@ def drop_database(postgres: EmbeddedPostgres, name: str) -> None:
         admin.execute(f"drop database {name} with (force)".encode())
 
 
+RUNNING = pytest.StashKey[EmbeddedPostgres]()
+
+
+def forget_channels(postgres: EmbeddedPostgres) -> None:
+    """Take the channels out of the shared database: one that takes everything would take the next file's messages."""
+    with psycopg.connect(postgres.admin_dsn(SHARED), autocommit=True) as admin:
+        for table in ("channel", "channel_version"):
+            admin.execute(f"delete from {table}".encode())
+        admin.execute("update tenant set channel_generation = channel_generation + 1 where channel_generation > 0")
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
+def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
     """Give a running PostgreSQL with the newest schema in the database `concord`, which no test connects to."""
     folder = Path(tempfile.mkdtemp(prefix="concord-tests-"))
     folder.chmod(0o711)
@@ -55,6 +66,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         with EmbeddedPostgres(folder / "data", _QUICK) as server:
             migrate(server.admin_dsn(), server.server_dsn(), today=datetime.now(UTC).date())
             create_database(server, SHARED)
+            request.config.stash[RUNNING] = server
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)

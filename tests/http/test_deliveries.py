@@ -17,7 +17,11 @@ from tests.engine.world import PEER, adt, receiver
 from tests.fhir import Client
 from tests.people import member
 
-ADT = {"name": "adt", "destinations": [{"kind": "mllp", "name": "ehr", "host": "127.0.0.1", "port": 9}]}
+ADT = {
+    "name": "adt",
+    "source": {"kind": "http"},
+    "destinations": [{"kind": "mllp", "name": "ehr", "host": "127.0.0.1", "port": 9}],
+}
 
 
 async def call(

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import msgspec
@@ -89,7 +90,7 @@ async def world(server_dsn: str, fresh_name: str, postgres: EmbeddedPostgres) ->
         httpx.AsyncClient(timeout=30) as http,
     ):
         theirs = Client(other, their_clock, await tenants.add(other.db, "theirs"), http)
-        name = f"ours-{polls.UUID(int=id(http)).hex[-12:]}"
+        name = f"ours-{uuid4().hex[:12]}"
         ours = Client(concord, clock, await tenants.add(concord.db, name), http)
         key = await keys.active(concord.db, ours.tenant_id, keys.ASSERTION_ALGORITHM)
         public = {n: v for n, v in key.jwk.items() if n != "d"}
